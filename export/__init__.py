@@ -1,0 +1,1 @@
+"""Conversion, parity references and the writing of bundles. Needs torch and onnx."""

@@ -1,0 +1,255 @@
+"""The recipe: everything that describes a training run, as one validated value.
+
+Reading YAML and filling in what the data decide belongs to `mstedge.training`; this module only declares.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from mstedge.errors import ConfigError, nearest
+from mstedge.schema import Record
+from mstedge.specs import Spec
+
+OptionValue: TypeAlias = bool | int | float | str | list[int]
+
+
+class DigitsData(Record, frozen=True, tag_field="kind", tag="digits"):
+    """The built-in digits: handwritten images and spoken words, paired by class.
+
+    Attributes:
+        partners: How many different partners each training sample of the student's modality is paired with.
+        snr_db: Range that the signal-to-noise ratio of each spoken clip is drawn from, uniformly; none keeps it clean.
+    """
+
+    partners: int = 2
+    snr_db: tuple[float, float] | None = (0.0, 20.0)
+
+    def __post_init__(self) -> None:
+        if self.partners < 1:
+            raise ConfigError(f"partners is {self.partners}: expected 1 or more")
+        if self.snr_db is not None and self.snr_db[0] > self.snr_db[1]:
+            raise ConfigError(f"snr_db is {list(self.snr_db)}: expected [low, high]")
+
+
+class ManifestData(Record, frozen=True, tag_field="kind", tag="manifest"):
+    """One's own rows: a CSV or JSONL file with a path per modality.
+
+    Attributes:
+        path: The manifest file; relative paths start at the folder of the recipe.
+        licence: Licence of the recordings, carried into golden cases.
+        shareable: Whether raw recordings may leave in a bundle.
+    """
+
+    path: str
+    licence: str = "unstated"
+    shareable: bool = False
+
+
+class Labels(Record, frozen=True):
+    """How much of the training part counts as labelled.
+
+    Attributes:
+        fraction: Share of the labelled training samples, stratified by class, whose label is used; the rest are
+            unlabelled pairs.
+    """
+
+    fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.fraction <= 1.0:
+            raise ConfigError(f"labels.fraction is {self.fraction}: expected above 0 and at most 1")
+
+
+class Student(Record, frozen=True):
+    """The network that ships.
+
+    Attributes:
+        modality: The one modality that the device has.
+        network: Name in the registry, or `module:Class`.
+        options: Keyword arguments of the network.
+    """
+
+    modality: str
+    network: str
+    options: dict[str, OptionValue] = {}
+
+
+class Teacher(Record, frozen=True):
+    """A network that only exists during training.
+
+    Attributes:
+        name: What it is called in metrics.
+        modalities: What it sees, in the order of its inputs: all modalities, or another than the student's.
+        network: Name in the registry, or `module:Class`.
+        taps: Module paths whose outputs a MaskNet masks; each makes one specialised teacher.
+        options: Keyword arguments of the network.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    network: str
+    taps: tuple[str, ...]
+    options: dict[str, OptionValue] = {}
+
+
+class Collaborative(Record, frozen=True):
+    """Stage 1: all members learn together."""
+
+    epochs: int = 40
+
+
+class Specialise(Record, frozen=True):
+    """Stage 2: one MaskNet per tap learns to bring its frozen teacher near the student.
+
+    Attributes:
+        epochs: Passes over the training part.
+        heads: Attention heads of a MaskNet.
+        hidden_dim_factor: Divides a MaskNet's hidden width.
+    """
+
+    epochs: int = 3
+    heads: int = 3
+    hidden_dim_factor: int = 2
+
+
+class Distill(Record, frozen=True):
+    """Stage 3: the router picks teachers for each sample while the student learns.
+
+    Attributes:
+        epochs: Passes over the training part.
+        top_k: Number of specialised teachers per sample.
+        kl_weight: Weight mu1 of the distillation term at epoch 0.
+        kl_decay: Factor on mu1 after epochs 0, 30, 60, ...
+        balance_weight: Weight mu2 of the load-balancing term at epoch 0.
+        balance_decay: Factor on mu2 after epochs 0, 10, 20, ...
+    """
+
+    epochs: int = 40
+    top_k: int = 1
+    kl_weight: float = 1.0
+    kl_decay: float = 0.5
+    balance_weight: float = 1.0
+    balance_decay: float = 0.9
+
+
+class Stages(Record, frozen=True):
+    """The three stages of MST-Distill."""
+
+    collaborative: Collaborative = Collaborative()
+    specialise: Specialise = Specialise()
+    distill: Distill = Distill()
+
+
+class Optimiser(Record, frozen=True):
+    """Adam, the same in every stage.
+
+    Attributes:
+        learning_rate: Step size.
+        batch_rows: Rows per step, labelled and unlabelled mixed.
+    """
+
+    learning_rate: float = 1e-3
+    batch_rows: int = 128
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.batch_rows < 2:
+            raise ConfigError("learning_rate must be above 0 and batch_rows at least 2 (BatchNorm needs two rows)")
+
+
+class Engine(Record, frozen=True):
+    """Where and how training computes.
+
+    Attributes:
+        device: `auto` takes a GPU where there is one.
+        precision: Arithmetic of forward and backward passes.
+        threads: CPU threads; a run repeats bit for bit only with the same number. None: one per core.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16-mixed", "fp16-mixed"] = "fp32"
+    threads: int | None = None
+
+
+class Recipe(Record, frozen=True):
+    """A training run, fully described.
+
+    Attributes:
+        schema: Version of this format.
+        name: Names the run folder.
+        about: One line for people.
+        data: Where rows come from.
+        modalities: Front end of each modality, by name.
+        student: The network that ships.
+        teachers: The networks that teach it.
+        labels: How much is labelled.
+        stages: The three stages.
+        optimiser: Adam's settings.
+        temperature: Softens both sides of every KL term (T in the paper).
+        seed: Decides pairs, noise, labelled rows, weights and order.
+        engine: Device and arithmetic.
+    """
+
+    name: str
+    data: DigitsData | ManifestData
+    modalities: dict[str, Spec]
+    student: Student
+    teachers: tuple[Teacher, ...]
+    schema: Literal["mstedge.recipe/1"] = "mstedge.recipe/1"
+    about: str = ""
+    labels: Labels = Labels()
+    stages: Stages = Stages()
+    optimiser: Optimiser = Optimiser()
+    temperature: float = 4.0
+    seed: int = 0
+    engine: Engine = Engine()
+
+    def __post_init__(self) -> None:
+        _check_modalities(self)
+        _check_teachers(self)
+        taps = sum(len(teacher.taps) for teacher in self.teachers)
+        if not 1 <= self.stages.distill.top_k <= taps:
+            raise ConfigError(
+                f"stages.distill.top_k is {self.stages.distill.top_k}: there are {taps} specialised teachers"
+            )
+        if self.temperature <= 0:
+            raise ConfigError(f"temperature is {self.temperature}: expected above 0")
+
+    @property
+    def student_spec(self) -> Spec:
+        """Front end of the modality that ships."""
+        return self.modalities[self.student.modality]
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Digest of a recipe: sha256 over its JSON with sorted keys."""
+    from hashlib import sha256  # noqa: PLC0415  only needed here
+
+    return sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
+
+
+def _check_modalities(recipe: Recipe) -> None:
+    if len(recipe.modalities) < 2:
+        raise ConfigError(
+            f"modalities are {sorted(recipe.modalities)}: distillation across modalities needs two or more"
+        )
+    wanted = [("student.modality", recipe.student.modality)]
+    wanted += [(f"teacher {teacher.name!r}", name) for teacher in recipe.teachers for name in teacher.modalities]
+    for where, name in wanted:
+        if name not in recipe.modalities:
+            raise ConfigError(
+                f"{where} names the modality {name!r}, which the recipe lacks", hint=nearest(name, recipe.modalities)
+            )
+
+
+def _check_teachers(recipe: Recipe) -> None:
+    if not recipe.teachers:
+        raise ConfigError("teachers is empty: expected at least one")
+    names = [teacher.name for teacher in recipe.teachers]
+    if len(set(names)) != len(names) or "student" in names:
+        raise ConfigError(f"teacher names are {names}: expected distinct names other than 'student'")
+    for teacher in recipe.teachers:
+        if not teacher.taps or not teacher.modalities:
+            raise ConfigError(f"teacher {teacher.name!r} needs at least one modality and one tap")

@@ -1,0 +1,1 @@
+"""Any result of mstedge as one self-contained HTML file."""

@@ -1,0 +1,144 @@
+"""The card of a training run: what `mstedge distill` leaves for export, inspection and reports."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mstedge.schema import Record
+from mstedge.specs import Spec
+
+CARD_NAME = "run.json"
+RECIPE_NAME = "recipe.yaml"
+WEIGHTS_NAME = "student.safetensors"
+METRICS_NAME = "metrics.jsonl"
+COMPARISON_NAME = "comparison.json"
+
+
+class NetworkCard(Record, frozen=True):
+    """What is needed to build the student again.
+
+    Attributes:
+        network: Name in the registry, or `module:Class`.
+        options: Keyword arguments of the network.
+        modality: What it sees.
+        parameters: Its number of trainable values.
+    """
+
+    network: str
+    options: dict[str, bool | int | float | str | list[int]]
+    modality: str
+    parameters: int
+
+
+class RunLineage(Record, frozen=True):
+    """How a run came to be.
+
+    Attributes:
+        recipe_sha256: Digest of the resolved recipe.
+        data_sha256: Digest of features and labels.
+        versions: Versions of the packages that decide results.
+        git_commit: Commit of the checkout that it ran in, where there was one.
+        device: Where it computed.
+        threads: CPU threads it computed with.
+    """
+
+    recipe_sha256: str
+    data_sha256: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+    git_commit: str | None = None
+
+
+class Metrics(Record, frozen=True):
+    """How good the student is on rows it did not learn from.
+
+    Attributes:
+        part: Which part of the split.
+        accuracy: Share of right answers.
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+        rows: Number of rows.
+        clusters: Number of independent units (recordings) that the rows come from.
+        cross_entropy: Mean, in nats.
+    """
+
+    part: Literal["validation", "test"]
+    accuracy: float
+    low: float
+    high: float
+    rows: int
+    clusters: int
+    cross_entropy: float
+
+
+class RunCard(Record, frozen=True):
+    """A run in one file.
+
+    Attributes:
+        schema: Version of this format.
+        name: Name of the recipe.
+        method: `mst`, or the baseline that ran instead.
+        seed: Seed of the run.
+        status: `complete`, or the stage that `--resume` continues.
+        labels: Classes, in the order of the logits.
+        specs: Front end of every modality, scaling fitted.
+        student: How to build the student.
+        lineage: How the run came to be.
+        metrics: Validation and test results, once complete.
+        seconds: Time spent per stage, in seconds.
+    """
+
+    name: str
+    method: str
+    seed: int
+    status: Literal["collaborative", "specialise", "distill", "complete"]
+    labels: tuple[str, ...]
+    specs: dict[str, Spec]
+    student: NetworkCard
+    lineage: RunLineage
+    metrics: tuple[Metrics, ...] = ()
+    seconds: dict[str, float] = {}
+    schema: Literal["mstedge.run/1"] = "mstedge.run/1"
+
+
+class MethodResult(Record, frozen=True):
+    """Test accuracy of one method over seeds.
+
+    Attributes:
+        method: Its name.
+        accuracies: One per seed.
+        mean: Their mean.
+        low: Lower end of the mean's 95 % t-interval over seeds.
+        high: Upper end.
+    """
+
+    method: str
+    accuracies: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+
+
+class Comparison(Record, frozen=True):
+    """The student against a baseline, same seeds and splits.
+
+    Attributes:
+        schema: Version of this format.
+        recipe: Name of the recipe.
+        seeds: Seeds, in the order of every tuple.
+        methods: `mst` first.
+        difference: Mean paired difference to the baseline, in accuracy.
+        low: Lower end of its 95 % paired t-interval.
+        high: Upper end.
+        conclusion: What that says, in words.
+    """
+
+    recipe: str
+    seeds: tuple[int, ...]
+    methods: tuple[MethodResult, MethodResult]
+    difference: float
+    low: float
+    high: float
+    conclusion: str
+    schema: Literal["mstedge.comparison/1"] = "mstedge.comparison/1"

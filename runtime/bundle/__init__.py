@@ -1,0 +1,1 @@
+"""Reading a bundle that may come from a stranger: nothing is opened before it is proved."""

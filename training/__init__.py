@@ -1,0 +1,1 @@
+"""Training: data, networks, the three stages of MST-Distill, baselines. Needs torch."""

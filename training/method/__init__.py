@@ -1,0 +1,1 @@
+"""MST-Distill itself: losses, MaskNets, the router and the three stages."""

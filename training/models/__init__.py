@@ -1,0 +1,1 @@
+"""Networks, behind a registry of names."""
