@@ -95,6 +95,7 @@ class BenchResult(Record, frozen=True):
         notes: What limits these figures, in words.
     """
 
+    schema: Literal["mstedge.bench/1"] = "mstedge.bench/1"
     bundle: str
     model_sha256: str
     backend: str
@@ -110,4 +111,3 @@ class BenchResult(Record, frozen=True):
     environment: Environment
     notes: tuple[str, ...]
     scenario: Literal["single-stream"] = "single-stream"
-    schema: Literal["mstedge.bench/1"] = "mstedge.bench/1"

@@ -111,8 +111,8 @@ class GoldenCase(Record, frozen=True):
 class GoldenCases(Record, frozen=True):
     """All golden cases of a bundle."""
 
-    cases: tuple[GoldenCase, ...]
     schema: Literal["mstedge.golden/1"] = "mstedge.golden/1"
+    cases: tuple[GoldenCase, ...]
 
 
 class Manifest(Record, frozen=True):
@@ -135,6 +135,7 @@ class Manifest(Record, frozen=True):
         lineage: How it was made.
     """
 
+    schema: Literal["mstedge.manifest/1"] = "mstedge.manifest/1"
     name: str
     labels: tuple[str, ...]
     modality: str
@@ -143,7 +144,6 @@ class Manifest(Record, frozen=True):
     output: Tensor
     parity: ParitySummary
     lineage: Lineage
-    schema: Literal["mstedge.manifest/1"] = "mstedge.manifest/1"
     task: Literal["classification"] = "classification"
     postprocess: Postprocess = Postprocess()
     target: Literal["onnx"] = "onnx"
@@ -151,10 +151,6 @@ class Manifest(Record, frozen=True):
     model: str = MODEL_NAME
 
     def __post_init__(self) -> None:
-        if self.input.shape != self.spec.feature_shape:
-            raise BundleError(
-                f"input has shape {self.input.shape}, but its specification makes {self.spec.feature_shape}"
-            )
         if self.output.shape != (len(self.labels),):
             raise BundleError(f"output has shape {self.output.shape}, but there are {len(self.labels)} labels")
 

@@ -43,6 +43,7 @@ class Prediction(Record, frozen=True):
         times: Where the time went.
     """
 
+    schema: Literal["mstedge.prediction/1"] = "mstedge.prediction/1"
     source: str
     label: str
     index: int
@@ -51,4 +52,3 @@ class Prediction(Record, frozen=True):
     times: StageTimes
     start_seconds: float | None = None
     end_seconds: float | None = None
-    schema: Literal["mstedge.prediction/1"] = "mstedge.prediction/1"

@@ -192,12 +192,12 @@ class Recipe(Record, frozen=True):
         engine: Device and arithmetic.
     """
 
+    schema: Literal["mstedge.recipe/1"] = "mstedge.recipe/1"
     name: str
     data: DigitsData | ManifestData
     modalities: dict[str, Spec]
     student: Student
     teachers: tuple[Teacher, ...]
-    schema: Literal["mstedge.recipe/1"] = "mstedge.recipe/1"
     about: str = ""
     labels: Labels = Labels()
     stages: Stages = Stages()

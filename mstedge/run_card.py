@@ -80,7 +80,7 @@ class RunCard(Record, frozen=True):
         name: Name of the recipe.
         method: `mst`, or the baseline that ran instead.
         seed: Seed of the run.
-        status: `complete`, or the stage that `--resume` continues.
+        status: `complete`, or `incomplete`: `--resume` goes on with it.
         labels: Classes, in the order of the logits.
         specs: Front end of every modality, scaling fitted.
         student: How to build the student.
@@ -89,17 +89,17 @@ class RunCard(Record, frozen=True):
         seconds: Time spent per stage, in seconds.
     """
 
+    schema: Literal["mstedge.run/1"] = "mstedge.run/1"
     name: str
     method: str
     seed: int
-    status: Literal["collaborative", "specialise", "distill", "complete"]
+    status: Literal["incomplete", "complete"]
     labels: tuple[str, ...]
     specs: dict[str, Spec]
     student: NetworkCard
     lineage: RunLineage
     metrics: tuple[Metrics, ...] = ()
     seconds: dict[str, float] = {}
-    schema: Literal["mstedge.run/1"] = "mstedge.run/1"
 
 
 class MethodResult(Record, frozen=True):
@@ -134,6 +134,7 @@ class Comparison(Record, frozen=True):
         conclusion: What that says, in words.
     """
 
+    schema: Literal["mstedge.comparison/1"] = "mstedge.comparison/1"
     recipe: str
     seeds: tuple[int, ...]
     methods: tuple[MethodResult, MethodResult]
@@ -141,4 +142,3 @@ class Comparison(Record, frozen=True):
     low: float
     high: float
     conclusion: str
-    schema: Literal["mstedge.comparison/1"] = "mstedge.comparison/1"

@@ -82,7 +82,8 @@ class AudioSpec(Record, frozen=True, tag_field="kind", tag="audio"):
         )
         _require(self.fft_samples >= self.window_samples, "fft_samples", self.fft_samples, "at least window_samples")
         _require(self.clip_samples >= self.fft_samples, "clip_samples", self.clip_samples, "at least fft_samples")
-        _require(self.mfcc_count <= self.mel_bands, "mfcc_count", self.mfcc_count, "at most mel_bands")
+        if self.features == "mfcc":
+            _require(self.mfcc_count <= self.mel_bands, "mfcc_count", self.mfcc_count, "at most mel_bands")
         top = self.upper_hz
         _require(0 <= self.low_hz < top <= self.sample_rate_hz / 2, "high_hz", top, "low_hz < high_hz <= rate / 2")
         _check_scaling(self.scaling, self.feature_shape[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -52,32 +53,73 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def quantile_ranks(count: int, share: float, confidence: float = 0.95) -> tuple[int, int] | None:
-    """Find the order statistics that enclose a quantile, exactly and without a distribution (David & Nagaraja 2003, 7.1).
+    """Find the order statistics that enclose a quantile.
+
+    Exact, and the same for every distribution (David & Nagaraja 2003, section 7.1).
 
     Args:
         count: Number of independent samples.
-        share: The quantile, between 0 and 1.
-        confidence: Least coverage.
+        share: The quantile, strictly between 0 and 1.
+        confidence: Least coverage, strictly between 0 and 1.
 
     Returns:
         Two indices into the sorted samples, or none where so few samples cannot bound it from both sides.
+
+    Raises:
+        ValueError: The count is negative, or the quantile or the confidence is not between 0 and 1.
     """
+    if count < 0 or not 0 < share < 1 or not 0 < confidence < 1:
+        raise ValueError(f"quantile {share} of {count} samples at confidence {confidence}")
     tail = (1 - confidence) / 2
     low = _binomial_quantile(count, share, tail) - 1
     high = _binomial_quantile(count, share, 1 - tail)
     return (low, high) if low >= 0 and high < count else None
 
 
+def quantile_rank(count: int, share: float) -> int:
+    """Find the sample that estimates a quantile: the smallest that at least `share` of all do not exceed.
+
+    This is the inverse of the empirical distribution function (type 1 of Hyndman & Fan 1996): always a value that was
+    measured, never one between two.
+
+    Args:
+        count: Number of samples.
+        share: The quantile, strictly between 0 and 1.
+
+    Returns:
+        An index into the sorted samples.
+
+    Raises:
+        ValueError: There are no samples, or the quantile is not between 0 and 1.
+    """
+    if count < 1 or not 0 < share < 1:
+        raise ValueError(f"quantile {share} of {count} samples")
+    # As written (0.07 * 100 is above 7 in binary): the decimal number is what the caller meant.
+    return math.ceil(Fraction(str(share)) * count) - 1
+
+
 def _binomial_quantile(count: int, share: float, level: float) -> int:
     """Smallest k with P(Binomial(count, share) <= k) >= level."""
     log_share, log_rest = math.log(share), math.log1p(-share)
+    log_ways_of_all = math.lgamma(count + 1)
     total = 0.0
-    for successes in range(count + 1):
-        ways = math.lgamma(count + 1) - math.lgamma(successes + 1) - math.lgamma(count - successes + 1)
-        total += math.exp(ways + successes * log_share + (count - successes) * log_rest)
+    for successes in range(_first_that_matters(count, share), count + 1):
+        log_ways = log_ways_of_all - math.lgamma(successes + 1) - math.lgamma(count - successes + 1)
+        total += math.exp(log_ways + successes * log_share + (count - successes) * log_rest)
         if total >= level:
             return successes
     return count
+
+
+def _first_that_matters(count: int, share: float) -> int:
+    """Largest start below which a binomial variable falls with probability under e^-40 (Bernstein's inequality).
+
+    That is less than the rounding of the sum, and the sum then takes of the order of sqrt(count) terms.
+    """
+    exponent = 40.0
+    variance = count * share * (1 - share)
+    reach = exponent / 3 + math.sqrt((exponent / 3) ** 2 + 2 * exponent * variance)
+    return max(0, math.floor(count * share - reach))
 
 
 def _student_975(freedom: int) -> float:

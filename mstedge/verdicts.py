@@ -80,6 +80,7 @@ class ParityReport(Record, frozen=True):
         candidate_accuracy: The same for the candidate.
     """
 
+    schema: Literal["mstedge.parity/1"] = "mstedge.parity/1"
     verdict: Verdict
     scope: Scope
     precision: Precision
@@ -90,7 +91,6 @@ class ParityReport(Record, frozen=True):
     backend: str
     reference_accuracy: float | None = None
     candidate_accuracy: float | None = None
-    schema: Literal["mstedge.parity/1"] = "mstedge.parity/1"
 
 
 def at_most(name: str, value: float, limit: float) -> Check:

@@ -44,9 +44,9 @@ class VerifyReport(Record, frozen=True):
         cases: Every golden case.
     """
 
+    schema: Literal["mstedge.verify/1"] = "mstedge.verify/1"
     bundle: str
     passed: bool
     backend: str
     files: int
     cases: tuple[CaseResult, ...]
-    schema: Literal["mstedge.verify/1"] = "mstedge.verify/1"

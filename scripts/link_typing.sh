@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p .typing/mstedge
+find .typing -xtype l -delete
 for entry in mstedge/* runtime training export; do
     name=$(basename "$entry")
     case "$name" in __pycache__) continue ;; esac

@@ -4,7 +4,8 @@
     /tmp/digits-venv/bin/pip install numpy==2.4.6 scikit-learn==1.9.1 espeakng-loader==0.2.4 soxr==1.1.0
     /tmp/digits-venv/bin/python scripts/make_digits.py
 
-The same machine and versions give the same bytes. espeak-ng is GPL-3.0-or-later and the wheel that carries it
+The same machine and versions give the same bytes: put the new sha256 and counts into NOTICE.md beside the file
+(a test compares them). espeak-ng is GPL-3.0-or-later and the wheel that carries it
 (espeakng-loader) states no licence: it is needed only to remake the data and is not a dependency of mstedge.
 """
 
@@ -14,7 +15,6 @@ import argparse
 import ctypes
 import hashlib
 import json
-import logging
 import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,7 @@ class Synthesizer:
         return np.asarray(soxr.resample(samples, self._rate_hz, SAMPLE_RATE_HZ, quality="VHQ"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Voice:
     """What one voice said: a probe clip per word (same setting for every voice) and the clips that are stored."""
 
@@ -179,7 +179,7 @@ def drop_same_voices(voices: list[Voice]) -> list[Voice]:
         distances = [float(np.sqrt(((fingerprint - other) ** 2).mean())) for _, other in kept]
         nearest = int(np.argmin(distances)) if distances else -1
         if distances and distances[nearest] < SAME_VOICE_DISTANCE:
-            logging.info("%s sounds like %s (%.3f): dropped", voice.name, kept[nearest][0].name, distances[nearest])
+            print(f"{voice.name} sounds like {kept[nearest][0].name} ({distances[nearest]:.3f}): dropped")
         else:
             kept.append((voice, fingerprint))
     return [voice for voice, _ in kept]
@@ -190,9 +190,9 @@ def select_voices(voices: list[Voice]) -> list[Voice]:
     usable = [voice for voice in voices if all(is_usable(clip) for clip in voice.probes + voice.clips)]
     for voice in voices:
         if voice not in usable:
-            logging.info("%s has an unusable clip: left out", voice.name)
+            print(f"{voice.name} has an unusable clip: left out")
     distinct = drop_same_voices(usable)
-    logging.info("%d voices: %d usable, %d distinct", len(voices), len(usable), len(distinct))
+    print(f"{len(voices)} voices: {len(usable)} usable, {len(distinct)} distinct")
     return distinct
 
 
@@ -200,14 +200,16 @@ def mu_law_from_samples(clip: Float) -> Bytes:
     """Encode samples in -1..1 as 8-bit mu-law; 128 is silence and 0 is not used."""
     scaled = clip * (PEAK_LEVEL / np.abs(clip).max())
     compressed = np.sign(scaled) * np.log1p(MU * np.abs(scaled)) / np.log1p(MU)
-    return (np.rint(compressed * 127.0) + 128.0).astype(np.uint8)
+    codes: Bytes = (np.rint(compressed * 127.0) + 128.0).astype(np.uint8)
+    return codes
 
 
 def split_into_parts(count: int, generator: np.random.Generator) -> Bytes:
     """Draw the part (0 train, 1 validation, 2 test) of `count` things, 60/20/20."""
     ends = np.rint(np.cumsum(PART_SHARES) * count).astype(int)
-    parts = np.searchsorted(ends, np.arange(count), side="right").astype(np.uint8)
-    return np.asarray(generator.permutation(parts))
+    parts: Bytes = np.searchsorted(ends, np.arange(count), side="right").astype(np.uint8)
+    generator.shuffle(parts)
+    return parts
 
 
 def collect_images() -> dict[str, NDArray[Any]]:
@@ -253,14 +255,13 @@ def summarise(arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """Write the data file and log what is in it."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    """Write the data file and print what is in it."""
     parser = argparse.ArgumentParser(description="Remake the built-in digits data.")
     parser.add_argument("--output", type=Path, default=DATA_FILE)
     path: Path = parser.parse_args().output
     arrays = collect_images() | collect_speech(select_voices(speak_voices(list_voice_names())))
-    np.savez_compressed(path, **arrays)
-    logging.info("%s", json.dumps(summarise(arrays, path), indent=2))
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+    print(json.dumps(summarise(arrays, path), indent=2))
 
 
 if __name__ == "__main__":

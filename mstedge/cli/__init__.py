@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from mstedge import __version__
-from mstedge.cli import recipes
+from mstedge.cli import bench, distill, doctor, export, init, inspect, predict, recipes, report, verify
 from mstedge.errors import MstedgeError
 
 EXIT_BUG = 70
@@ -22,7 +22,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("recipes")(recipes.command)
+for name, module in {
+    "distill": distill,
+    "export": export,
+    "verify": verify,
+    "predict": predict,
+    "bench": bench,
+    "inspect": inspect,
+    "report": report,
+    "recipes": recipes,
+    "init": init,
+    "doctor": doctor,
+}.items():
+    app.command(name)(module.command)
 
 
 @app.callback()

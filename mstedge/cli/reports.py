@@ -1,0 +1,25 @@
+"""HTML reports beside results, written where `[report]` is installed: a device needs no plotting library."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_report_where_possible(path: Path) -> Path | None:
+    """Write the report of a result, or nothing where the packages for it are missing.
+
+    Args:
+        path: A run, a bundle or a result file.
+
+    Returns:
+        Where the report stands, or none.
+    """
+    if find_spec("jinja2") is None or find_spec("matplotlib") is None:
+        return None
+    from mstedge.report import write_report
+
+    return write_report(path)

@@ -1,0 +1,172 @@
+"""A run with its company: further seeds, and a baseline with the same seeds and splits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from mstedge.errors import UsageError
+from mstedge.files import write_atomically
+from mstedge.run_card import COMPARISON_NAME, Comparison, MethodResult, RunCard
+from mstedge.schema import Record, encode_json, read_json
+from mstedge.statistics import mean_interval
+from mstedge.training.runs import Method, store_recipe, stored_recipe, train_run
+from mstedge.training.sources import load_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mstedge.recipe import Recipe
+
+PLAN_NAME = "plan.json"
+BASELINES: tuple[Method, ...] = ("labels-only",)
+
+
+class Plan(Record, frozen=True):
+    """What a `distill` command was asked for beside the recipe.
+
+    Attributes:
+        seeds: Number of seeds, counted up from the recipe's.
+        compare: Baseline to compare with, or none.
+    """
+
+    seeds: int = 1
+    compare: str | None = None
+
+
+class Progress(Protocol):
+    """Shows how far the work has come."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Take note.
+
+        Args:
+            what: The piece of work.
+            done: How much of it is done.
+            total: How much there is.
+        """
+
+
+def run_campaign(
+    recipe: Recipe, plan: Plan, folder: Path, *, progress: Progress, allow_code: bool = False
+) -> tuple[RunCard, Comparison | None]:
+    """Train the recipe's seed in `folder`, the others below it, and compare; what is finished is not done again.
+
+    Args:
+        recipe: The recipe.
+        plan: Seeds and baseline.
+        folder: The run folder.
+        progress: Shows how far the work has come.
+        allow_code: Whether a recipe may name a user's own network.
+
+    Returns:
+        The card of the recipe's own seed, and the comparison where one was asked for.
+    """
+    store_recipe(recipe, folder)
+    write_atomically(folder / PLAN_NAME, encode_json(plan))
+    cards: dict[tuple[Method, int], RunCard] = {}
+    seeds = tuple(recipe.seed + step for step in range(plan.seeds))
+    for seed in seeds:
+        seeded = msgspec.structs.replace(recipe, seed=seed)
+        dataset = load_dataset(seeded, _named(progress, f"seed {seed} data"))
+        for method in _methods(plan):
+            place = _cell_folder(folder, method, seed, recipe.seed)
+            listener = _listener(progress, method, seed)
+            cards[method, seed] = train_run(
+                seeded, dataset, place, method=method, listener=listener, allow_code=allow_code
+            )
+    comparison = None
+    if plan.compare is not None:
+        comparison = compared(recipe.name, _methods(plan)[-1], seeds, cards)
+        write_atomically(folder / COMPARISON_NAME, encode_json(comparison))
+    return cards["mst", recipe.seed], comparison
+
+
+def resume_campaign(folder: Path, *, progress: Progress, allow_code: bool = False) -> tuple[RunCard, Comparison | None]:
+    """Go on with what an interrupted `distill` left.
+
+    Raises:
+        UsageError: The folder is not a run.
+    """
+    if not (folder / PLAN_NAME).is_file():
+        raise UsageError(f"{folder} is not a run: it has no {PLAN_NAME}", hint="mstedge distill starts one")
+    plan = read_json(folder / PLAN_NAME, Plan)
+    return run_campaign(stored_recipe(folder), plan, folder, progress=progress, allow_code=allow_code)
+
+
+def compared(
+    name: str, baseline: Method, seeds: tuple[int, ...], cards: dict[tuple[Method, int], RunCard]
+) -> Comparison:
+    """Compare test accuracies of both methods, seed by seed.
+
+    Args:
+        name: Name of the recipe.
+        baseline: What `mst` is compared with.
+        seeds: Seeds of both.
+        cards: Finished runs by method and seed.
+    """
+    results = tuple(
+        _result(method, [_test_accuracy(cards[method, seed]) for seed in seeds]) for method in ("mst", baseline)
+    )
+    differences = [ours - theirs for ours, theirs in zip(results[0].accuracies, results[1].accuracies, strict=True)]
+    low, high = _finite(mean_interval(differences))
+    mean = sum(differences) / len(differences)
+    return Comparison(
+        recipe=name,
+        seeds=seeds,
+        methods=(results[0], results[1]),
+        difference=mean,
+        low=low,
+        high=high,
+        conclusion=_conclusion(baseline, mean, low, high, len(seeds)),
+    )
+
+
+def _conclusion(baseline: str, mean: float, low: float, high: float, seeds: int) -> str:
+    points = f"{mean * 100:+.1f} points"
+    if seeds < 2:
+        return f"{points} against {baseline} with one seed, which proves nothing: repeat with --seeds 3 or more"
+    interval = f"95 % interval {low * 100:+.1f} to {high * 100:+.1f}, {seeds} seeds"
+    if low > 0:
+        return f"better than {baseline}: {points} ({interval})"
+    if high < 0:
+        return f"worse than {baseline}: {points} ({interval})"
+    return f"no gain over {baseline} that these seeds can show: {points} ({interval})"
+
+
+def _result(method: str, accuracies: list[float]) -> MethodResult:
+    low, high = _finite(mean_interval(accuracies))
+    mean = sum(accuracies) / len(accuracies)
+    return MethodResult(method=method, accuracies=tuple(accuracies), mean=mean, low=low, high=high)
+
+
+def _finite(interval: tuple[float, float]) -> tuple[float, float]:
+    """Accuracies and their differences lie in -1..1: an unbounded interval says no more than that."""
+    return max(-1.0, interval[0]), min(1.0, interval[1])
+
+
+def _test_accuracy(card: RunCard) -> float:
+    return next(metrics.accuracy for metrics in card.metrics if metrics.part == "test")
+
+
+def _methods(plan: Plan) -> tuple[Method, ...]:
+    return ("mst", *(method for method in BASELINES if method == plan.compare))
+
+
+def _cell_folder(folder: Path, method: Method, seed: int, first_seed: int) -> Path:
+    if method == "mst":
+        return folder if seed == first_seed else folder / "seeds" / str(seed)
+    return folder / method / str(seed)
+
+
+def _named(progress: Progress, what: str) -> Callable[[str, int, int], None]:
+    return lambda piece, done, total: progress(f"{what}: {piece}", done, total)
+
+
+def _listener(progress: Progress, method: str, seed: int) -> Callable[[str, int, int], None]:
+    def listen(stage: str, done: int, epochs: int) -> None:
+        progress(f"seed {seed} {stage}" if stage == method else f"seed {seed} {method}: {stage}", done, epochs)
+
+    return listen

@@ -1,0 +1,68 @@
+"""Networks by name: the built-in table, and a user's own `module:Class` where code is allowed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from mstedge.errors import ConfigError, UsageError, nearest
+from mstedge.training.models.networks import Cnn, Fusion, Mlp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mstedge.recipe import OptionValue
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": Cnn, "fusion": Fusion, "mlp": Mlp}
+
+
+def build_network(
+    name: str,
+    input_shapes: Sequence[tuple[int, ...]],
+    classes: int,
+    options: Mapping[str, OptionValue],
+    *,
+    allow_code: bool = False,
+) -> nn.Module:
+    """Make a network.
+
+    Args:
+        name: Key of `NETWORKS`, or `module:Class` called as `Class(input_shapes, classes, **options)`.
+        input_shapes: Feature shape of each modality, in the order of its inputs.
+        classes: Number of logits.
+        options: Keyword arguments.
+        allow_code: Whether a user's own module may be imported.
+
+    Raises:
+        ConfigError: There is no such network, or it does not take these options.
+        UsageError: The name is a user's own and code is not allowed.
+    """
+    make = _user_class(name, allow_code=allow_code) if ":" in name else NETWORKS.get(name)
+    if make is None:
+        raise ConfigError(f"there is no network {name!r}", hint=nearest(name, [*NETWORKS, "module:Class"]))
+    try:
+        network = make(list(input_shapes), classes, **options)
+    except TypeError as problem:
+        raise ConfigError(f"network {name!r} cannot be made with options {dict(options)}: {problem}") from problem
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"{name!r} makes a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Count trainable values."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _user_class(name: str, *, allow_code: bool) -> Callable[..., Any]:
+    if not allow_code:
+        raise UsageError(
+            f"{name!r} is code of your own, which is not run unasked", hint="add --allow-code if you trust it"
+        )
+    module_name, _, class_name = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), class_name)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as problem:
+        raise ConfigError(f"network {name!r} cannot be imported: {problem}") from problem

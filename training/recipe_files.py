@@ -1,0 +1,128 @@
+"""Recipes from YAML: reading, overriding by `key=value`, writing back as resolved."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import yaml
+
+from mstedge.errors import ConfigError, UsageError, nearest
+from mstedge.recipe import ManifestData, Recipe
+from mstedge.schema import convert
+from mstedge.training.recipes import built_in_names, built_in_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MAX_BYTES = 1 << 20
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without two of its traps: `1e-3` is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[str] = set()
+        for key_node, _value in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a built-in recipe or a recipe file.
+
+    Args:
+        name: Name of a built-in recipe, or path of a YAML file.
+        overrides: `key.path=value` each, the value in YAML.
+
+    Raises:
+        UsageError: There is no such recipe or file.
+        ConfigError: It does not say something that can be done.
+    """
+    path = Path(name)
+    if name in built_in_names():
+        text, source, folder = built_in_text(name), f"recipe {name}", None
+    elif path.is_file():
+        text, source, folder = _text_of(path), str(path), path.parent
+    else:
+        hint = nearest(name, built_in_names()) + ", or give the path of a YAML file"
+        raise UsageError(f"there is no recipe or file {name!r}", hint=hint)
+    recipe = recipe_from_text(text, source=source, overrides=overrides)
+    return _with_data_beside(recipe, folder) if folder is not None else recipe
+
+
+def recipe_from_text(text: str, *, source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Parse and validate a recipe.
+
+    Args:
+        text: YAML.
+        source: Where it came from, for messages.
+        overrides: `key.path=value` each.
+
+    Raises:
+        ConfigError: It is not YAML, or does not say something that can be done.
+    """
+    values = _parsed(text, source)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{source}: expected keys and values, found {type(values).__name__}")
+    for override in overrides:
+        _override(values, override)
+    return convert(values, Recipe, source=source)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Write a recipe as YAML, every default spelt out."""
+    return yaml.safe_dump(msgspec.to_builtins(recipe), sort_keys=False, allow_unicode=True)
+
+
+def _text_of(path: Path) -> str:
+    if path.stat().st_size > _MAX_BYTES:
+        raise ConfigError(f"{path}: a recipe has at most {_MAX_BYTES} bytes, this file has {path.stat().st_size}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: cannot be read: {problem}") from None
+
+
+def _parsed(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except (yaml.YAMLError, RecursionError, ValueError) as problem:
+        raise ConfigError(f"{source}: not valid YAML: {problem}") from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {override!r}: expected key=value", hint="for example --set stages.distill.epochs=5")
+    *parents, last = path.split(".")
+    place: Any = values
+    for parent in parents:
+        place = place[int(parent)] if isinstance(place, list) and parent.isdigit() else place.setdefault(parent, {})
+        if not isinstance(place, (dict, list)):
+            raise UsageError(f"--set {override!r}: {parent!r} holds a value, not further keys")
+    value = _parsed(text, f"--set {override}")
+    if isinstance(place, list):
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _with_data_beside(recipe: Recipe, folder: Path) -> Recipe:
+    """Let a manifest's relative path start at the folder of the recipe."""
+    if not isinstance(recipe.data, ManifestData):
+        return recipe
+    return msgspec.structs.replace(
+        recipe, data=msgspec.structs.replace(recipe.data, path=str(folder / recipe.data.path))
+    )

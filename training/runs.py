@@ -1,0 +1,175 @@
+"""One run in one folder: from a recipe to student.safetensors and run.json."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from safetensors.torch import save
+
+from mstedge.errors import UsageError
+from mstedge.files import write_atomically
+from mstedge.recipe import ManifestData, Recipe, recipe_hash
+from mstedge.run_card import CARD_NAME, RECIPE_NAME, WEIGHTS_NAME, Metrics, NetworkCard, RunCard, RunLineage
+from mstedge.schema import encode_json, read_json
+from mstedge.training.checkpoint import read_checkpoint
+from mstedge.training.engine import make_engine
+from mstedge.training.lineage import git_commit, package_versions
+from mstedge.training.method.setup import Setup, all_logits, make_setup
+from mstedge.training.models.registry import parameter_count
+from mstedge.training.recipe_files import load_recipe, recipe_text
+from mstedge.training.recorder import Recorder
+from mstedge.training.scores import metrics_of
+from mstedge.training.trainer import CHECKPOINT_NAME, EpochListener, Trainer
+
+if TYPE_CHECKING:
+    from mstedge.training.data.dataset import Dataset
+
+Method = Literal["mst", "labels-only"]
+
+
+def read_card(folder: Path) -> RunCard:
+    """Read run.json.
+
+    Raises:
+        UsageError: The folder is not a run.
+    """
+    if not (folder / CARD_NAME).is_file():
+        raise UsageError(f"{folder} is not a run: it has no {CARD_NAME}", hint="mstedge distill makes one")
+    return read_json(folder / CARD_NAME, RunCard)
+
+
+def train_run(
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    method: Method,
+    listener: EpochListener,
+    allow_code: bool = False,
+) -> RunCard:
+    """Train in a folder, or go on where an earlier process stopped there; a complete run is left as it is.
+
+    Args:
+        recipe: The recipe, its seed included.
+        dataset: Built from that recipe.
+        folder: The run folder; made when missing.
+        method: What to train with.
+        listener: Hears of every epoch.
+        allow_code: Whether a recipe may name a user's own network.
+
+    Returns:
+        The card of the finished run.
+
+    Raises:
+        UsageError: The folder holds a run of another recipe or other data.
+        DivergedError: A loss is not finite; the last checkpoint stays.
+    """
+    engine = make_engine(recipe.engine)
+    setup = make_setup(recipe, dataset, engine, allow_code=allow_code)
+    card = _fresh_card(setup, dataset, method)
+    checkpoint = None
+    if (folder / CARD_NAME).is_file():
+        old = read_card(folder)
+        _check_same(folder, old, card)
+        if old.status == "complete":
+            return old
+        checkpoint = read_checkpoint(folder / CHECKPOINT_NAME) if (folder / CHECKPOINT_NAME).exists() else None
+    store_recipe(recipe, folder)
+    write_atomically(folder / CARD_NAME, encode_json(card))
+    recorder = Recorder(folder, keep_rows=checkpoint.cursor.metric_rows if checkpoint else 0)
+    trainer = Trainer(setup, method, folder, recorder, listener)
+    try:
+        trainer.train(checkpoint)
+    finally:
+        recorder.close()
+    return _finish(folder, card, setup, dataset, trainer.seconds)
+
+
+def store_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write a recipe as resolved into a run folder, made when missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECIPE_NAME, recipe_text(_beside(recipe, folder)).encode())
+
+
+def stored_recipe(folder: Path) -> Recipe:
+    """Read the recipe that a run was made from."""
+    return load_recipe(str(folder / RECIPE_NAME))
+
+
+def _fresh_card(setup: Setup, dataset: Dataset, method: Method) -> RunCard:
+    recipe = setup.recipe
+    lineage = RunLineage(
+        recipe_sha256=recipe_hash(_without_path(recipe)),
+        data_sha256=dataset.sha256,
+        versions=package_versions(),
+        device=str(setup.engine.device),
+        threads=setup.engine.threads,
+        git_commit=git_commit(),
+    )
+    student = NetworkCard(
+        network=recipe.student.network,
+        options=dict(recipe.student.options),
+        modality=recipe.student.modality,
+        parameters=parameter_count(setup.student.network),
+    )
+    return RunCard(
+        name=recipe.name,
+        method=method,
+        seed=recipe.seed,
+        status="incomplete",
+        labels=dataset.class_names,
+        specs=dataset.specs,
+        student=student,
+        lineage=lineage,
+    )
+
+
+def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
+    for what, before, now in (
+        ("method", old.method, new.method),
+        ("recipe", old.lineage.recipe_sha256, new.lineage.recipe_sha256),
+        ("data", old.lineage.data_sha256, new.lineage.data_sha256),
+    ):
+        if before != now:
+            raise UsageError(
+                f"{folder} holds a run with another {what} ({before[:12]}, now {now[:12]})",
+                hint="choose another folder with -o, or undo the change",
+            )
+
+
+def _finish(folder: Path, card: RunCard, setup: Setup, dataset: Dataset, seconds: dict[str, float]) -> RunCard:
+    weights = {name: value.detach().cpu().contiguous() for name, value in setup.student.network.state_dict().items()}
+    write_atomically(folder / WEIGHTS_NAME, save(weights))
+    done = msgspec.structs.replace(
+        card,
+        status="complete",
+        metrics=(_scored(setup, dataset, "validation"), _scored(setup, dataset, "test")),
+        seconds={stage: round(value, 3) for stage, value in seconds.items()},
+    )
+    write_atomically(folder / CARD_NAME, encode_json(done))
+    (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+    return done
+
+
+def _scored(setup: Setup, dataset: Dataset, part: Literal["validation", "test"]) -> Metrics:
+    rows = setup.engine.rows(dataset.parts[part])
+    logits = all_logits(setup.student, rows).cpu()
+    return metrics_of(logits, rows.labels.cpu(), dataset.parts[part].clusters, part)
+
+
+def _beside(recipe: Recipe, folder: Path) -> Recipe:
+    """Let the stored recipe find its manifest from the run folder."""
+    if not isinstance(recipe.data, ManifestData):
+        return recipe
+    path = os.path.relpath(recipe.data.path, folder)
+    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, path=path))
+
+
+def _without_path(recipe: Recipe) -> Recipe:
+    """Leave out where the manifest lies: the data have a digest of their own."""
+    if not isinstance(recipe.data, ManifestData):
+        return recipe
+    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, path=Path(recipe.data.path).name))
