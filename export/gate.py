@@ -130,14 +130,16 @@ def sqnr_db(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> N
     signal = np.linalg.norm(reference.astype(np.float64), axis=1)
     noise = np.linalg.norm(candidate.astype(np.float64) - reference, axis=1)
     floor = signal * 10.0 ** (-_SQNR_CEILING_DB / 20.0) + np.finfo(np.float64).tiny
-    return 20.0 * np.log10(np.maximum(signal, np.finfo(np.float64).tiny) / np.maximum(noise, floor))
+    decibels: NDArray[np.float64] = 20.0 * np.log10(np.maximum(signal, floor) / np.maximum(noise, floor))
+    return decibels
 
 
 def kl_rows(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> NDArray[np.float64]:
     """Give KL(reference || candidate) of softmax probabilities per row, in nats."""
     tiny = np.finfo(np.float64).tiny
     p, q = softmax(reference), softmax(candidate)
-    return np.maximum(0.0, (p * (np.log(p + tiny) - np.log(q + tiny))).sum(axis=1))
+    kl: NDArray[np.float64] = np.maximum(0.0, (p * (np.log(p + tiny) - np.log(q + tiny))).sum(axis=1))
+    return kl
 
 
 def _accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64], labelled: NDArray[np.bool_]) -> float | None:

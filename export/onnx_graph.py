@@ -59,7 +59,8 @@ def onnx_from_network(
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError) as problem:
         first_line = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise CheckFailedError(f"the network cannot be converted to ONNX: {first_line}") from problem
-    return _cleaned(onnx.load_from_string(stream.getvalue())).SerializeToString(deterministic=True)
+    model: bytes = _cleaned(onnx.load_from_string(stream.getvalue())).SerializeToString(deterministic=True)
+    return model
 
 
 def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ from typing import Literal
 from mstedge.schema import Record
 
 
-class Quantile(Record, frozen=True):
+class Quantile(Record, frozen=True, kw_only=True):
     """A quantile of latency with its 95 % order-statistic interval.
 
     Attributes:
@@ -23,7 +23,7 @@ class Quantile(Record, frozen=True):
     high_ns: int | None
 
 
-class Series(Record, frozen=True):
+class Series(Record, frozen=True, kw_only=True):
     """One thing that was timed again and again.
 
     Attributes:
@@ -43,7 +43,7 @@ class Series(Record, frozen=True):
     throughput_hz: float
 
 
-class Environment(Record, frozen=True):
+class Environment(Record, frozen=True, kw_only=True):
     """The machine, as far as results depend on it.
 
     Attributes:
@@ -73,7 +73,7 @@ class Environment(Record, frozen=True):
     governor: str | None = None
 
 
-class BenchResult(Record, frozen=True):
+class BenchResult(Record, frozen=True, kw_only=True):
     """One benchmark.
 
     Attributes:

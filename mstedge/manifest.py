@@ -20,7 +20,7 @@ GOLDEN_LOGITS_NAME = "golden/logits.npy"
 PARITY_REPORT_NAME = "parity/report.json"
 
 
-class Tensor(Record, frozen=True):
+class Tensor(Record, frozen=True, kw_only=True):
     """An input or output of the network.
 
     Attributes:
@@ -34,7 +34,7 @@ class Tensor(Record, frozen=True):
     dtype: Literal["float32"] = "float32"
 
 
-class Postprocess(Record, frozen=True):
+class Postprocess(Record, frozen=True, kw_only=True):
     """From logits to an answer.
 
     Attributes:
@@ -52,7 +52,7 @@ class Postprocess(Record, frozen=True):
             raise BundleError(f"postprocess has temperature {self.temperature} and threshold {self.threshold}")
 
 
-class ParitySummary(Record, frozen=True):
+class ParitySummary(Record, frozen=True, kw_only=True):
     """The gate's outcome, so that every command can show it."""
 
     verdict: Verdict
@@ -60,7 +60,7 @@ class ParitySummary(Record, frozen=True):
     rows: int
 
 
-class Lineage(Record, frozen=True):
+class Lineage(Record, frozen=True, kw_only=True):
     """How the student came to be; nothing of the machine or the person that made it.
 
     Attributes:
@@ -88,7 +88,7 @@ class Lineage(Record, frozen=True):
     git_commit: str | None = None
 
 
-class GoldenCase(Record, frozen=True):
+class GoldenCase(Record, frozen=True, kw_only=True):
     """One input with everything that must come out of it.
 
     Attributes:
@@ -108,14 +108,14 @@ class GoldenCase(Record, frozen=True):
     decoded_sha256: str | None = None
 
 
-class GoldenCases(Record, frozen=True):
+class GoldenCases(Record, frozen=True, kw_only=True):
     """All golden cases of a bundle."""
 
     schema: Literal["mstedge.golden/1"] = "mstedge.golden/1"
     cases: tuple[GoldenCase, ...]
 
 
-class Manifest(Record, frozen=True):
+class Manifest(Record, frozen=True, kw_only=True):
     """What a bundle is and does.
 
     Attributes:

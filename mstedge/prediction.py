@@ -7,7 +7,7 @@ from typing import Literal
 from mstedge.schema import Record
 
 
-class StageTimes(Record, frozen=True):
+class StageTimes(Record, frozen=True, kw_only=True):
     """Where the time of one answer went, in milliseconds.
 
     Attributes:
@@ -28,7 +28,7 @@ class StageTimes(Record, frozen=True):
         return self.decode_ms + self.features_ms + self.engine_ms + self.after_ms
 
 
-class Prediction(Record, frozen=True):
+class Prediction(Record, frozen=True, kw_only=True):
     """One answer.
 
     Attributes:

@@ -16,7 +16,7 @@ from mstedge.specs import Spec
 OptionValue: TypeAlias = bool | int | float | str | list[int]
 
 
-class DigitsData(Record, frozen=True, tag_field="kind", tag="digits"):
+class DigitsData(Record, frozen=True, kw_only=True, tag_field="kind", tag="digits"):
     """The built-in digits: handwritten images and spoken words, paired by class.
 
     Attributes:
@@ -34,7 +34,7 @@ class DigitsData(Record, frozen=True, tag_field="kind", tag="digits"):
             raise ConfigError(f"snr_db is {list(self.snr_db)}: expected [low, high]")
 
 
-class ManifestData(Record, frozen=True, tag_field="kind", tag="manifest"):
+class ManifestData(Record, frozen=True, kw_only=True, tag_field="kind", tag="manifest"):
     """One's own rows: a CSV or JSONL file with a path per modality.
 
     Attributes:
@@ -48,7 +48,7 @@ class ManifestData(Record, frozen=True, tag_field="kind", tag="manifest"):
     shareable: bool = False
 
 
-class Labels(Record, frozen=True):
+class Labels(Record, frozen=True, kw_only=True):
     """How much of the training part counts as labelled.
 
     Attributes:
@@ -63,7 +63,7 @@ class Labels(Record, frozen=True):
             raise ConfigError(f"labels.fraction is {self.fraction}: expected above 0 and at most 1")
 
 
-class Student(Record, frozen=True):
+class Student(Record, frozen=True, kw_only=True):
     """The network that ships.
 
     Attributes:
@@ -77,7 +77,7 @@ class Student(Record, frozen=True):
     options: dict[str, OptionValue] = {}
 
 
-class Teacher(Record, frozen=True):
+class Teacher(Record, frozen=True, kw_only=True):
     """A network that only exists during training.
 
     Attributes:
@@ -95,13 +95,13 @@ class Teacher(Record, frozen=True):
     options: dict[str, OptionValue] = {}
 
 
-class Collaborative(Record, frozen=True):
+class Collaborative(Record, frozen=True, kw_only=True):
     """Stage 1: all members learn together."""
 
     epochs: int = 40
 
 
-class Specialise(Record, frozen=True):
+class Specialise(Record, frozen=True, kw_only=True):
     """Stage 2: one MaskNet per tap learns to bring its frozen teacher near the student.
 
     Attributes:
@@ -115,7 +115,7 @@ class Specialise(Record, frozen=True):
     hidden_dim_factor: int = 2
 
 
-class Distill(Record, frozen=True):
+class Distill(Record, frozen=True, kw_only=True):
     """Stage 3: the router picks teachers for each sample while the student learns.
 
     Attributes:
@@ -135,7 +135,7 @@ class Distill(Record, frozen=True):
     balance_decay: float = 0.9
 
 
-class Stages(Record, frozen=True):
+class Stages(Record, frozen=True, kw_only=True):
     """The three stages of MST-Distill."""
 
     collaborative: Collaborative = Collaborative()
@@ -143,7 +143,7 @@ class Stages(Record, frozen=True):
     distill: Distill = Distill()
 
 
-class Optimiser(Record, frozen=True):
+class Optimiser(Record, frozen=True, kw_only=True):
     """Adam, the same in every stage.
 
     Attributes:
@@ -159,7 +159,7 @@ class Optimiser(Record, frozen=True):
             raise ConfigError("learning_rate must be above 0 and batch_rows at least 2 (BatchNorm needs two rows)")
 
 
-class Engine(Record, frozen=True):
+class Engine(Record, frozen=True, kw_only=True):
     """Where and how training computes.
 
     Attributes:
@@ -173,7 +173,7 @@ class Engine(Record, frozen=True):
     threads: int | None = None
 
 
-class Recipe(Record, frozen=True):
+class Recipe(Record, frozen=True, kw_only=True):
     """A training run, fully described.
 
     Attributes:

@@ -14,7 +14,7 @@ METRICS_NAME = "metrics.jsonl"
 COMPARISON_NAME = "comparison.json"
 
 
-class NetworkCard(Record, frozen=True):
+class NetworkCard(Record, frozen=True, kw_only=True):
     """What is needed to build the student again.
 
     Attributes:
@@ -30,7 +30,7 @@ class NetworkCard(Record, frozen=True):
     parameters: int
 
 
-class RunLineage(Record, frozen=True):
+class RunLineage(Record, frozen=True, kw_only=True):
     """How a run came to be.
 
     Attributes:
@@ -50,7 +50,7 @@ class RunLineage(Record, frozen=True):
     git_commit: str | None = None
 
 
-class Metrics(Record, frozen=True):
+class Metrics(Record, frozen=True, kw_only=True):
     """How good the student is on rows it did not learn from.
 
     Attributes:
@@ -72,7 +72,7 @@ class Metrics(Record, frozen=True):
     cross_entropy: float
 
 
-class RunCard(Record, frozen=True):
+class RunCard(Record, frozen=True, kw_only=True):
     """A run in one file.
 
     Attributes:
@@ -102,25 +102,25 @@ class RunCard(Record, frozen=True):
     seconds: dict[str, float] = {}
 
 
-class MethodResult(Record, frozen=True):
+class MethodResult(Record, frozen=True, kw_only=True):
     """Test accuracy of one method over seeds.
 
     Attributes:
         method: Its name.
         accuracies: One per seed.
         mean: Their mean.
-        low: Lower end of the mean's 95 % t-interval over seeds.
+        low: Lower end of the mean's 95 % t-interval over seeds; none for a single seed, which bounds nothing.
         high: Upper end.
     """
 
     method: str
     accuracies: tuple[float, ...]
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
-class Comparison(Record, frozen=True):
+class Comparison(Record, frozen=True, kw_only=True):
     """The student against a baseline, same seeds and splits.
 
     Attributes:
@@ -129,9 +129,10 @@ class Comparison(Record, frozen=True):
         seeds: Seeds, in the order of every tuple.
         methods: `mst` first.
         difference: Mean paired difference to the baseline, in accuracy.
-        low: Lower end of its 95 % paired t-interval.
+        low: Lower end of its 95 % paired t-interval; none for a single seed.
         high: Upper end.
-        conclusion: What that says, in words.
+        outcome: What the interval says.
+        conclusion: The same in words.
     """
 
     schema: Literal["mstedge.comparison/1"] = "mstedge.comparison/1"
@@ -139,6 +140,7 @@ class Comparison(Record, frozen=True):
     seeds: tuple[int, ...]
     methods: tuple[MethodResult, MethodResult]
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    outcome: Literal["gain", "no gain shown", "loss", "cannot tell"]
     conclusion: str

@@ -16,7 +16,7 @@ MAX_IMAGE_SIDE = 8192
 MAX_ARRAY_ELEMENTS = 1 << 28
 
 
-class Scaling(Record, frozen=True):
+class Scaling(Record, frozen=True, kw_only=True):
     """Statistics fitted on the training part: `(x - mean) / std`.
 
     Each tuple has one element (for all features) or one per band, channel or last-axis element.
@@ -32,7 +32,7 @@ class Scaling(Record, frozen=True):
             raise ConfigError(f"scaling has a standard deviation that is not above zero: {min(self.std)}")
 
 
-class AudioSpec(Record, frozen=True, tag_field="kind", tag="audio"):
+class AudioSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="audio"):
     """A clip of sound to log-mel bands or MFCC.
 
     Attributes:
@@ -106,7 +106,7 @@ class AudioSpec(Record, frozen=True, tag_field="kind", tag="audio"):
         return (1, self.frames, bands)
 
 
-class ImageSpec(Record, frozen=True, tag_field="kind", tag="image"):
+class ImageSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="image"):
     """A picture to a tensor.
 
     Attributes:
@@ -151,7 +151,7 @@ class ImageSpec(Record, frozen=True, tag_field="kind", tag="image"):
         return (self.channels, self.height, self.width)
 
 
-class ArraySpec(Record, frozen=True, tag_field="kind", tag="array"):
+class ArraySpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="array"):
     """Numbers of a fixed shape (an inertial window, a feature vector) to a float32 tensor.
 
     Attributes:

@@ -38,14 +38,17 @@ def wilson_interval(successes: float, trials: float) -> Interval:
     return Interval(max(0.0, centre - reach), min(1.0, centre + reach))
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
+def mean_interval(values: Sequence[float]) -> Interval | None:
     """Bound the mean of independent, roughly normal values at 95 % confidence (Student 1908).
 
     Args:
-        values: One per seed; for a paired comparison the differences. A single value bounds nothing.
+        values: One per seed; for a paired comparison the differences.
+
+    Returns:
+        The interval, or none for a single value, which bounds nothing.
     """
     if len(values) < 2:
-        return Interval(-math.inf, math.inf)
+        return None
     mean = math.fsum(values) / len(values)
     variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
     reach = _student_975(len(values) - 1) * math.sqrt(variance / len(values))

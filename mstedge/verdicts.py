@@ -5,6 +5,7 @@ Pure functions over numbers. Thresholds come from the table "mstedge parity v1" 
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -16,7 +17,7 @@ Precision: TypeAlias = Literal["fp32"]
 Scope: TypeAlias = Literal["graph", "engine"]
 
 
-class Limits(Record, frozen=True):
+class Limits(Record, frozen=True, kw_only=True):
     """What a precision may cost, on class probabilities p = softmax(logits).
 
     Attributes:
@@ -45,25 +46,25 @@ LIMITS: dict[Precision, Limits] = {
 }
 
 
-class Check(Record, frozen=True):
+class Check(Record, frozen=True, kw_only=True):
     """One measured value against its limit.
 
     Attributes:
         name: What was measured.
-        value: The measurement.
+        value: The measurement; none where it is not a finite number, which never passes.
         limit: What it was held against; it is also the threshold that would just have passed when equal to `value`.
         relation: How the value must stand to the limit.
         passed: Whether it does.
     """
 
     name: str
-    value: float
+    value: float | None
     limit: float
     relation: Literal["<=", ">=", "=="]
     passed: bool
 
 
-class ParityReport(Record, frozen=True):
+class ParityReport(Record, frozen=True, kw_only=True):
     """Outcome of one gate run.
 
     Attributes:
@@ -94,23 +95,29 @@ class ParityReport(Record, frozen=True):
 
 
 def at_most(name: str, value: float, limit: float) -> Check:
-    """Build a check that passes when the value does not exceed the limit (not-a-number fails)."""
-    return Check(name=name, value=value, limit=limit, relation="<=", passed=value <= limit)
+    """Build a check that passes when the value does not exceed the limit."""
+    return Check(name=name, value=_finite(value), limit=limit, relation="<=", passed=value <= limit)
 
 
 def at_least(name: str, value: float, limit: float) -> Check:
-    """Build a check that passes when the value reaches the limit (not-a-number fails)."""
-    return Check(name=name, value=value, limit=limit, relation=">=", passed=value >= limit)
+    """Build a check that passes when the value reaches the limit."""
+    return Check(name=name, value=_finite(value), limit=limit, relation=">=", passed=value >= limit)
 
 
 def equals(name: str, value: float, limit: float) -> Check:
     """Build a check that passes when the value is exactly the limit."""
-    return Check(name=name, value=value, limit=limit, relation="==", passed=value == limit)
+    return Check(name=name, value=_finite(value), limit=limit, relation="==", passed=value == limit)
 
 
 def sentence(check: Check) -> str:
     """Say in words what a check found."""
-    return f"{check.name} is {check.value:.3g}: expected {check.relation} {check.limit:.3g}"
+    found = "not a finite number" if check.value is None else f"{check.value:.3g}"
+    return f"{check.name} is {found}: expected {check.relation} {check.limit:.3g}"
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no word for infinity and not-a-number."""
+    return value if math.isfinite(value) else None
 
 
 def judged(checks: tuple[Check, ...]) -> tuple[Verdict, tuple[str, ...]]:

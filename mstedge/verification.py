@@ -10,7 +10,7 @@ Stage: TypeAlias = Literal["decode", "features", "logits", "label"]
 FEATURE_TOLERANCE = 1e-4
 
 
-class CaseResult(Record, frozen=True):
+class CaseResult(Record, frozen=True, kw_only=True):
     """One golden case on this machine.
 
     Attributes:
@@ -32,7 +32,7 @@ class CaseResult(Record, frozen=True):
     detail: str = ""
 
 
-class VerifyReport(Record, frozen=True):
+class VerifyReport(Record, frozen=True, kw_only=True):
     """A bundle on this machine.
 
     Attributes:

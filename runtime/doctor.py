@@ -20,7 +20,7 @@ _LEAST_PYTHON = (3, 10)
 _LEAST_NUMPY = (1, 23)
 
 
-class PackageState(Record, frozen=True):
+class PackageState(Record, frozen=True, kw_only=True):
     """One thing that something needs.
 
     Attributes:
@@ -38,7 +38,7 @@ class PackageState(Record, frozen=True):
     base: bool = False
 
 
-class BackendState(Record, frozen=True):
+class BackendState(Record, frozen=True, kw_only=True):
     """One inference engine.
 
     Attributes:
@@ -54,7 +54,7 @@ class BackendState(Record, frozen=True):
     hint: str | None = None
 
 
-class CacheState(Record, frozen=True):
+class CacheState(Record, frozen=True, kw_only=True):
     """The folder for what can be made again.
 
     Attributes:
@@ -66,7 +66,7 @@ class CacheState(Record, frozen=True):
     writable: bool
 
 
-class DoctorReport(Record, frozen=True):
+class DoctorReport(Record, frozen=True, kw_only=True):
     """What this machine has and lacks.
 
     Attributes:

@@ -6,8 +6,13 @@ cd "$(dirname "$0")/.."
 folder=${1:-quickstart}
 bundle=$folder/digits.bundle
 
+if [ -e "$folder" ] && [ ! -e "$folder/seconds.tsv" ]; then
+    echo "$folder exists and is not an old quickstart: name another folder" >&2
+    exit 2
+fi
 rm -rf "$folder"
 mkdir -p "$folder"
+: > "$folder/seconds.tsv"
 
 # Echoes a command, runs it and notes how long it took; $1 is the name of the step.
 step() {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mstedge.bench_result import BenchResult
+from mstedge.cli.text import interval_text
 from mstedge.manifest import MANIFEST_NAME, PARITY_REPORT_NAME, Manifest
 from mstedge.run_card import CARD_NAME, COMPARISON_NAME, Comparison, MethodResult, RunCard
 from mstedge.schema import read_json
@@ -24,13 +25,12 @@ def accuracy_rows(run: Path) -> Iterator[Row]:
     card = read_json(run / CARD_NAME, RunCard)
     for each in card.metrics:
         if each.part == "test":
-            interval = _interval(each.low, each.high)
-            yield "test accuracy, this student", f"{each.accuracy:.1%} {interval}, {each.clusters} recordings"
+            interval = interval_text(each.low, each.high)
+            yield "test accuracy, this student", f"{each.accuracy:.1%} [{interval}], {each.clusters} recordings"
     comparison = read_json(run / COMPARISON_NAME, Comparison)
     for method in comparison.methods:
         yield f"test accuracy, {method.method}", _method(method)
-    yield "difference", f"{_points(comparison.difference)} [{_points(comparison.low)}, {_points(comparison.high)}]"
-    yield "", comparison.conclusion
+    yield "conclusion", comparison.conclusion
 
 
 def bundle_rows(bundle: Path) -> Iterator[Row]:
@@ -91,16 +91,7 @@ def main() -> int:
 
 
 def _method(method: MethodResult) -> str:
-    interval = _interval(method.low, method.high) if len(method.accuracies) > 1 else "(one seed bounds nothing)"
-    return f"{method.mean:.1%} {interval}, mean of {len(method.accuracies)} seeds"
-
-
-def _interval(low: float, high: float) -> str:
-    return f"[{low:.1%}, {high:.1%}]"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f} points"
+    return f"{method.mean:.1%} [{interval_text(method.low, method.high)}], mean of {len(method.accuracies)} seeds"
 
 
 if __name__ == "__main__":

@@ -56,8 +56,9 @@ def comparison(low: float, high: float, *, seeds: int = 2, conclusion: str = "as
             MethodResult(method="labels-only", accuracies=(0.88, 0.79)[:seeds], mean=0.835, low=0.3, high=1.0),
         ),
         difference=(low + high) / 2,
-        low=low,
-        high=high,
+        low=None if seeds == 1 else low,
+        high=None if seeds == 1 else high,
+        outcome="cannot tell" if seeds == 1 else "gain" if low > 0 else "loss" if high < 0 else "no gain shown",
         conclusion=conclusion,
     )
 

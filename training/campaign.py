@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -10,7 +10,7 @@ from mstedge.errors import UsageError
 from mstedge.files import write_atomically
 from mstedge.run_card import COMPARISON_NAME, Comparison, MethodResult, RunCard
 from mstedge.schema import Record, encode_json, read_json
-from mstedge.statistics import mean_interval
+from mstedge.statistics import Interval, mean_interval
 from mstedge.training.runs import Method, store_recipe, stored_recipe, train_run
 from mstedge.training.sources import load_dataset
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from mstedge.recipe import Recipe
 
 PLAN_NAME = "plan.json"
+Outcome: TypeAlias = Literal["gain", "no gain shown", "loss", "cannot tell"]
 BASELINES: tuple[Method, ...] = ("labels-only",)
 
 
-class Plan(Record, frozen=True):
+class Plan(Record, frozen=True, kw_only=True):
     """What a `distill` command was asked for beside the recipe.
 
     Attributes:
@@ -111,8 +112,10 @@ def compared(
         _result(method, [_test_accuracy(cards[method, seed]) for seed in seeds]) for method in ("mst", baseline)
     )
     differences = [ours - theirs for ours, theirs in zip(results[0].accuracies, results[1].accuracies, strict=True)]
-    low, high = _finite(mean_interval(differences))
     mean = sum(differences) / len(differences)
+    interval = mean_interval(differences)
+    outcome, conclusion = _conclusion(baseline, mean, interval, len(seeds))
+    low, high = interval if interval is not None else (None, None)
     return Comparison(
         recipe=name,
         seeds=seeds,
@@ -120,31 +123,27 @@ def compared(
         difference=mean,
         low=low,
         high=high,
-        conclusion=_conclusion(baseline, mean, low, high, len(seeds)),
+        outcome=outcome,
+        conclusion=conclusion,
     )
 
 
-def _conclusion(baseline: str, mean: float, low: float, high: float, seeds: int) -> str:
+def _conclusion(baseline: str, mean: float, interval: Interval | None, seeds: int) -> tuple[Outcome, str]:
     points = f"{mean * 100:+.1f} points"
-    if seeds < 2:
-        return f"{points} against {baseline} with one seed, which proves nothing: repeat with --seeds 3 or more"
-    interval = f"95 % interval {low * 100:+.1f} to {high * 100:+.1f}, {seeds} seeds"
-    if low > 0:
-        return f"better than {baseline}: {points} ({interval})"
-    if high < 0:
-        return f"worse than {baseline}: {points} ({interval})"
-    return f"no gain over {baseline} that these seeds can show: {points} ({interval})"
+    if interval is None:
+        return "cannot tell", f"{points} against {baseline} with one seed, which proves nothing: take --seeds 3 or more"
+    bounds = f"95 % interval {interval.low * 100:+.1f} to {interval.high * 100:+.1f}, {seeds} seeds"
+    if interval.low > 0:
+        return "gain", f"better than {baseline}: {points} ({bounds})"
+    if interval.high < 0:
+        return "loss", f"worse than {baseline}: {points} ({bounds})"
+    return "no gain shown", f"no gain over {baseline} that these seeds can show: {points} ({bounds})"
 
 
 def _result(method: str, accuracies: list[float]) -> MethodResult:
-    low, high = _finite(mean_interval(accuracies))
+    low, high = mean_interval(accuracies) or (None, None)
     mean = sum(accuracies) / len(accuracies)
     return MethodResult(method=method, accuracies=tuple(accuracies), mean=mean, low=low, high=high)
-
-
-def _finite(interval: tuple[float, float]) -> tuple[float, float]:
-    """Accuracies and their differences lie in -1..1: an unbounded interval says no more than that."""
-    return max(-1.0, interval[0]), min(1.0, interval[1])
 
 
 def _test_accuracy(card: RunCard) -> float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CURSOR_KEY = "cursor"
 
 
-class Cursor(Record, frozen=True):
+class Cursor(Record, frozen=True, kw_only=True):
     """How far a run has come.
 
     Attributes:

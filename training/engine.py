@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 from dataclasses import dataclass
@@ -144,5 +145,5 @@ def _fabric_class() -> Any:
     try:
         from lightning_fabric import Fabric  # noqa: PLC0415  seconds to import
     except ImportError:
-        from lightning.fabric import Fabric  # noqa: PLC0415  the same class in another wheel
+        return importlib.import_module("lightning.fabric").Fabric
     return Fabric

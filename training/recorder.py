@@ -62,4 +62,4 @@ def _event_writer(folder: Path) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  a second to import
 
-    return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder / "tensorboard"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from mstedge.training.checkpoint import (
     Checkpoint,
@@ -38,17 +38,8 @@ METHODS: dict[str, tuple[Callable[[Setup], Phase], ...]] = {
 }
 
 
-class EpochListener(Protocol):
-    """Hears of every finished epoch."""
-
-    def __call__(self, stage: str, done: int, epochs: int) -> None:
-        """Take note.
-
-        Args:
-            stage: Name of the stage.
-            done: Finished epochs.
-            epochs: Epochs in all.
-        """
+# Hears of every finished epoch: stage, finished epochs, epochs in all.
+EpochListener: TypeAlias = "Callable[[str, int, int], None]"
 
 
 class Trainer:

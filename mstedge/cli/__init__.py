@@ -10,6 +10,7 @@ import typer
 
 from mstedge import __version__
 from mstedge.cli import bench, distill, doctor, export, init, inspect, predict, recipes, report, verify
+from mstedge.cli.text import printable
 from mstedge.errors import MstedgeError
 
 EXIT_BUG = 70
@@ -62,7 +63,8 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except MstedgeError as problem:
-        sys.stderr.write(f"error: {problem}\n")
+        lines = [printable(line) for line in f"error: {problem}".splitlines()]
+        sys.stderr.write("\n".join(lines) + "\n")
         return problem.exit_code
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from mstedge.cli.text import interval_text, measured_text
 from mstedge.manifest import GoldenCases, Manifest
 from mstedge.schema import Record
 from mstedge.specs import AudioSpec, ImageSpec
@@ -120,7 +121,10 @@ def lines_of_parity(report: ParityReport) -> Lines:
     return [
         ("parity", f"{report.verdict} ({report.scope}, {report.precision}, {report.rows} rows, {report.backend})"),
         *(
-            ("ok" if check.passed else "FAIL", f"{check.name}: {check.value:.3g} {check.relation} {check.limit:.3g}")
+            (
+                "ok" if check.passed else "FAIL",
+                f"{check.name}: {measured_text(check.value)} {check.relation} {check.limit:.3g}",
+            )
             for check in report.checks
         ),
         *(("reason", reason) for reason in report.reasons),
@@ -158,10 +162,9 @@ def lines_of_comparison(comparison: Comparison) -> Lines:
     return [
         ("recipe", f"{comparison.recipe}, {len(comparison.seeds)} seeds"),
         *(
-            (each.method, f"mean accuracy {each.mean:.4f} (95 %: {each.low:.4f} to {each.high:.4f})")
+            (each.method, f"mean accuracy {each.mean:.1%} (95 %: {interval_text(each.low, each.high)})")
             for each in comparison.methods
         ),
-        ("difference", f"{comparison.difference:+.4f} (95 %: {comparison.low:+.4f} to {comparison.high:+.4f})"),
         ("conclusion", comparison.conclusion),
     ]
 

@@ -99,22 +99,21 @@ def _point_latest_at(folder: Path) -> None:
 def _show(folder: Path, card: RunCard, comparison: Comparison | None, *, as_json: bool) -> None:
     from mstedge.cli.console import note, say, say_json, say_table
     from mstedge.cli.reports import write_report_where_possible
+    from mstedge.cli.text import interval_text
 
     report = write_report_where_possible(folder)
     if as_json:
         say_json({"schema": "mstedge.distill/1", "folder": str(folder), "run": card, "comparison": comparison})
         return
     rows = [
-        (each.part, f"{each.accuracy:.1%}", f"{each.low:.1%} to {each.high:.1%}", str(each.rows), str(each.clusters))
+        (each.part, f"{each.accuracy:.1%}", interval_text(each.low, each.high), str(each.rows), str(each.clusters))
         for each in card.metrics
     ]
     say(f"{card.name}: {card.student.network} on {card.student.modality}, {card.student.parameters:,} parameters")
     say_table(("part", "accuracy", "95 % interval", "rows", "recordings"), rows, right=(1, 3, 4))
     if comparison is not None:
         say()
-        methods = [
-            (each.method, f"{each.mean:.1%}", f"{each.low:.1%} to {each.high:.1%}") for each in comparison.methods
-        ]
+        methods = [(each.method, f"{each.mean:.1%}", interval_text(each.low, each.high)) for each in comparison.methods]
         say_table((f"test, {len(comparison.seeds)} seeds", "mean", "95 % interval"), methods, right=(1,))
         say(comparison.conclusion)
     if report is not None:

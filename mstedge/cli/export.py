@@ -54,8 +54,11 @@ def _latest() -> Path:
 def _checked(target: str, precision: str, golden: str) -> Literal["auto", "raw", "features"]:
     from mstedge.errors import UsageError, nearest
 
-    choices = {"--target": (target, ("onnx",)), "--precision": (precision, ("fp32",))}
-    choices["--golden"] = (golden, ("auto", "raw", "features"))
+    choices: dict[str, tuple[str, tuple[str, ...]]] = {
+        "--target": (target, ("onnx",)),
+        "--precision": (precision, ("fp32",)),
+        "--golden": (golden, ("auto", "raw", "features")),
+    }
     for option, (value, known) in choices.items():
         if value not in known:
             raise UsageError(f"{option} {value!r} is not known", hint=nearest(value, known))
@@ -64,12 +67,18 @@ def _checked(target: str, precision: str, golden: str) -> Literal["auto", "raw",
 
 def _show(report: ParityReport, bundle: Path, *, as_json: bool) -> None:
     from mstedge.cli.console import say, say_json, say_table
+    from mstedge.cli.text import measured_text
 
     if as_json:
         say_json(report)
         return
     rows = [
-        (check.name, f"{check.value:.3g}", f"{check.relation} {check.limit:.3g}", "ok" if check.passed else "FAILED")
+        (
+            check.name,
+            measured_text(check.value),
+            f"{check.relation} {check.limit:.3g}",
+            "ok" if check.passed else "FAILED",
+        )
         for check in report.checks
     ]
     say_table(("check", "measured", "allowed", ""), rows, right=(1,))

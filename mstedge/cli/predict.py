@@ -61,8 +61,7 @@ def _say_lines(predictions: Iterator[Prediction]) -> int:
 
     count = 0
     for prediction in predictions:
-        document = {"schema": prediction.schema, **msgspec.to_builtins(prediction)}
-        sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(prediction).decode() + "\n")
         sys.stdout.flush()
         count += 1
     return count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from mstedge.report.formats import points
@@ -15,6 +14,9 @@ from mstedge.verification import VerifyReport
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_KINDS = {"gain": "pass", "loss": "fail", "no gain shown": "unsure", "cannot tell": "unsure"}
 
 
 def parity_page(path: Path) -> Page:
@@ -39,19 +41,19 @@ def comparison_page(path: Path) -> Page:
 
 def comparison_values(comparison: Comparison) -> dict[str, Any]:
     """Prepare a comparison for the section that run pages and comparison pages share."""
-    bounded = len(comparison.seeds) > 1 and math.isfinite(comparison.low) and math.isfinite(comparison.high)
-    badge, kind = _outcome(comparison) if bounded else ("Cannot tell", "unsure")
+    bounded = comparison.low is not None
     rows = {
-        method.method: (method.accuracies, method.mean, (method.low, method.high) if bounded else None)
+        method.method: (method.accuracies, method.mean, _interval(method.low, method.high))
         for method in comparison.methods
     }
+    bounds = _interval(comparison.low, comparison.high)
     return {
         "result": comparison,
-        "badge": badge,
-        "kind": kind,
+        "badge": comparison.outcome.capitalize(),
+        "kind": _KINDS[comparison.outcome],
         "seeds": tuple(zip(comparison.seeds, *(method.accuracies for method in comparison.methods), strict=False)),
         "bounded": bounded,
-        "bounds": f"{points(comparison.low)} to {points(comparison.high)}" if bounded else "",
+        "bounds": f"{points(bounds[0])} to {points(bounds[1])}" if bounds else "",
         "chart": dot_chart(
             "Test accuracy by method",
             rows,
@@ -62,8 +64,6 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _outcome(comparison: Comparison) -> tuple[str, str]:
-    """Say in two words what the interval of a difference shows, and how that is coloured."""
-    if comparison.low > 0:
-        return "Gain", "pass"
-    return ("Worse", "fail") if comparison.high < 0 else ("No gain shown", "unsure")
+def _interval(low: float | None, high: float | None) -> tuple[float, float] | None:
+    """Pair two bounds where there are any."""
+    return None if low is None or high is None else (low, high)

@@ -147,7 +147,6 @@ def _samples(content: bytes, layout: _Layout) -> NDArray[Any]:
 def _wide_integers(content: bytes, bits: int) -> NDArray[np.int32]:
     """Samples of 24 or 32 bits, full scale 2^31."""
     if bits == 24:
-    if layout.bits == 24:
         wide = np.zeros((len(content) // 3, 4), dtype=np.uint8)
         wide[:, 1:] = np.frombuffer(content, dtype=np.uint8).reshape(-1, 3)
         content = wide.tobytes()

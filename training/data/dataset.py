@@ -117,7 +117,9 @@ def labelled_rows(index: PartIndex, fraction: float, seed: int) -> NDArray[np.bo
         members = sorted(cluster for cluster, each in label_of.items() if each == label)
         count = max(1, round(fraction * len(members)))
         kept.update(members[position] for position in generator.permutation(len(members))[:count])
-    return np.array([cluster in kept for cluster in index.clusters]) & (index.labels != UNLABELLED)
+    chosen = np.array([cluster in kept for cluster in index.clusters], dtype=np.bool_)
+    labelled: NDArray[np.bool_] = chosen & (index.labels != UNLABELLED)
+    return labelled
 
 
 def fitted_scaling(features: NDArray[np.float32], spec: Spec) -> Scaling:

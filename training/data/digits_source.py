@@ -72,7 +72,8 @@ class DigitsSource:
         return RawFile(".wav", wav_from_samples(self._samples(part, row), SAMPLE_RATE_HZ))
 
     def _image(self, part: PartName, row: int) -> NDArray[np.uint8]:
-        return self._archive.images[int(self._items[part]["image"][row])]
+        pixels: NDArray[np.uint8] = self._archive.images[int(self._items[part]["image"][row])]
+        return pixels
 
     def _samples(self, part: PartName, row: int) -> NDArray[np.int16]:
         generator = np.random.default_rng([self._seed, _NOISE_STREAM, PARTS.index(part), row])

@@ -31,7 +31,7 @@ class CollaborativePhase:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self.epochs = setup.recipe.stages.collaborative.epochs
-        self.learning = {f"members/{member.name}": member.network for member in setup.members}
+        self.learning: dict[str, nn.Module] = {f"members/{member.name}": member.network for member in setup.members}
         together = nn.ModuleList(self.learning.values())
         self.optimisers: tuple[Any, ...] = (setup.engine.optimiser(together, setup.recipe.optimiser.learning_rate),)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from mstedge.training.data.source import UNLABELLED
 from mstedge.training.engine import seed_from_key
@@ -25,7 +26,7 @@ class LabelsOnlyPhase:
         self._setup = setup
         stages = setup.recipe.stages
         self.epochs = stages.collaborative.epochs + stages.distill.epochs
-        self.learning = {"members/student": setup.student.network}
+        self.learning: dict[str, nn.Module] = {"members/student": setup.student.network}
         rate = setup.recipe.optimiser.learning_rate
         self.optimisers: tuple[Any, ...] = (setup.engine.optimiser(setup.student.network, rate),)
         self._labelled = torch.nonzero(setup.train.labels != UNLABELLED).flatten()
@@ -64,4 +65,4 @@ class LabelsOnlyPhase:
         passes = -(-steps * batch_rows // len(self._labelled))
         order = torch.cat([torch.randperm(len(self._labelled), generator=generator) for _ in range(passes)])
         rows = self._labelled[order.to(self._labelled.device)]
-        return list(rows[: steps * batch_rows].split(batch_rows))
+        return list(torch.split(rows[: steps * batch_rows], batch_rows))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from mstedge.training.engine import shuffled_batches
 from mstedge.training.method.losses import softened_kl
@@ -26,7 +27,7 @@ class SpecialisePhase:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self.epochs = setup.recipe.stages.specialise.epochs
-        self.learning = {f"masks/{teacher.name}": teacher.mask for teacher in setup.specialised}
+        self.learning: dict[str, nn.Module] = {f"masks/{teacher.name}": teacher.mask for teacher in setup.specialised}
         rate = setup.recipe.optimiser.learning_rate
         self.optimisers: tuple[Any, ...] = tuple(setup.engine.optimiser(each.mask, rate) for each in setup.specialised)
         for member in setup.members:

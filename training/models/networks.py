@@ -19,8 +19,9 @@ Shape = tuple[int, ...]
 class Cnn(nn.Module):
     """A few convolutions over [channels, height, width]: log-mel pictures and images.
 
-    Each block is 3x3 convolution, BatchNorm, ReLU, and 2x2 max pooling while both sides allow it; then the mean over
-    places, a hidden layer and the classifier. Tap: `hidden` (before its activation).
+    Each block is a 3x3 convolution (stride 2 while both sides are at least 4), BatchNorm and ReLU; then the mean over
+    places, a hidden layer and the classifier. Strides instead of pooling: on a CPU pooling costs more than it computes.
+    Tap: `hidden` (before its activation).
 
     Args:
         input_shapes: One shape [channels, height, width].
@@ -115,10 +116,10 @@ def _cnn_trunk(shape: Shape, channels: Sequence[int]) -> nn.Sequential:
     inputs, height, width = shape
     layers: list[nn.Module] = []
     for outputs in channels:
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-        if min(height, width) >= 4:
-            layers.append(nn.MaxPool2d(2))
-            height, width = height // 2, width // 2
+        stride = 2 if min(height, width) >= 4 else 1
+        height, width = -(-height // stride), -(-width // stride)
+        layers += [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+        layers.append(nn.ReLU())
         inputs = outputs
     return nn.Sequential(*layers)
 

@@ -28,7 +28,8 @@ def tapped_module(network: nn.Module, path: str, *, owner: str) -> nn.Module:
     modules = {name: module for name, module in network.named_modules() if name}
     if path not in modules:
         raise ConfigError(f"{owner} has no tap {path!r}", hint=nearest(path, modules))
-    return modules[path]
+    found: nn.Module = modules[path]
+    return found
 
 
 @contextmanager

@@ -131,10 +131,20 @@ def test_results_by_their_schema(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "2, of which 0 differ" in shown_by(capsys, str(tmp_path / "verify.json"))
     method = MethodResult(method="mst", accuracies=(0.9, 0.92), mean=0.91, low=0.8, high=1.0)
     comparison = Comparison(
-        recipe="digits", seeds=(1, 2), methods=(method, method), difference=0.01, low=-0.1, high=0.1, conclusion="none"
+        recipe="digits",
+        seeds=(1, 2),
+        methods=(method, msgspec.structs.replace(method, method="labels-only", low=None, high=None)),
+        difference=0.01,
+        low=-0.1,
+        high=0.1,
+        outcome="no gain shown",
+        conclusion="the interval holds zero",
     )
     (tmp_path / "comparison.json").write_bytes(encode_json(comparison))
-    assert "+0.0100 (95 %: -0.1000 to +0.1000)" in shown_by(capsys, str(tmp_path / "comparison.json"))
+    shown = shown_by(capsys, str(tmp_path / "comparison.json"))
+    assert "mean accuracy 91.0% (95 %: 80.0% to 100.0%)" in shown
+    assert "one seed bounds nothing" in shown
+    assert "the interval holds zero" in shown
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_incomplete_run_says_so(tmp_path: Path) -> None:
         (0.01, 0.05, 2, '<span class="badge pass">Gain</span>'),
         (-0.02, 0.05, 2, '<span class="badge unsure">No gain shown</span>'),
         (0.0, 0.05, 2, '<span class="badge unsure">No gain shown</span>'),
-        (-0.05, -0.01, 2, '<span class="badge fail">Worse</span>'),
+        (-0.05, -0.01, 2, '<span class="badge fail">Loss</span>'),
         (-1.0, 1.0, 1, '<span class="badge unsure">Cannot tell</span>'),
     ],
 )

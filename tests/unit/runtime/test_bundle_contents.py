@@ -24,7 +24,7 @@ from bundle_factory import (
     npy_bytes,
     seal,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mstedge.errors import BundleError, UsageError
@@ -252,6 +252,7 @@ def test_arrays_that_are_not_plain_float32_rows_are_refused(content: bytes):
         floats_from_npy(content, (3, 4), source="golden/x.npy")
 
 
+@settings(deadline=None)
 @given(position=st.integers(0, 200), value=st.integers(0, 255))
 def test_a_changed_array_file_is_refused_or_read_as_numpy_reads_it(position: int, value: int):
     import io
@@ -265,6 +266,7 @@ def test_a_changed_array_file_is_refused_or_read_as_numpy_reads_it(position: int
     np.testing.assert_array_equal(found, np.load(io.BytesIO(bytes(content)), allow_pickle=False))
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_depth_of_json_is_that_of_its_values(value: Any):
     def depth(inside: Any) -> int:

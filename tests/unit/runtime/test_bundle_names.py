@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mstedge.errors import BundleError
@@ -73,6 +73,7 @@ def test_names_that_differ_do_not_collide():
     check_collisions(["golden/a", "golden/b", "a", "b", "golden/a.b"], source="here")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_a_name_that_passes_stays_inside_and_prints(name: str):
     try:
@@ -85,6 +86,7 @@ def test_a_name_that_passes_stays_inside_and_prints(name: str):
     assert len(name.encode()) <= MAX_PATH_BYTES
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="aAäÄß\u017fK\u212a\u0308\u0301ﬁfi", min_size=1, max_size=6))
 def test_every_spelling_of_a_name_collides_with_it(name: str):
     for form in ("NFC", "NFD"):

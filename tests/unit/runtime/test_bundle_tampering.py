@@ -197,6 +197,11 @@ def test_a_line_of_the_sums_that_says_something_else_is_refused(bundle: Path, li
     assert "SHA256SUMS" in found
 
 
+def test_sums_whose_last_line_does_not_end_are_refused(bundle: Path):
+    flip(bundle / "SHA256SUMS", -1, 5)
+    assert "SHA256SUMS: empty or cut off" in refusal(bundle).message
+
+
 def test_sums_that_are_not_text_are_refused(bundle: Path):
     (bundle / "SHA256SUMS").write_bytes(b"\xff\xfe\n")
     assert "SHA256SUMS: not UTF-8 text" in refusal(bundle).message

@@ -2,120 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from bundle_factory import SPECS, model_of, network_weights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from onnx_models import MODELS, agree, as_model, linear, nested, serialised, tensors_of
 
 from mstedge.errors import BundleError
 from mstedge.runtime.bundle import check_onnx, onnx_limits, wire
 
-QUICK = settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
-
-
-def linear() -> onnx.ModelProto:
-    weights, bias = network_weights(SPECS["array"], 0)
-    return model_of((4, 6), weights, bias)
-
-
-def constant(name: str, value: int = 1) -> onnx.NodeProto:
-    tensor = numpy_helper.from_array(np.full((2, 3), value, dtype=np.float32), name)
-    return helper.make_node("Constant", [], [name], value=tensor)
-
-
-def nested(depth: int) -> onnx.GraphProto:
-    """Make a graph whose If nodes nest so that there are `depth` graphs inside each other."""
-    output = [helper.make_tensor_value_info(f"chosen-{depth}", TensorProto.FLOAT, [2, 3])]
-    if depth == 1:
-        return helper.make_graph([constant("chosen-1")], "leaf", [], output)
-    condition = helper.make_tensor("truth", TensorProto.BOOL, [], [True])
-    branches = {"then_branch": nested(depth - 1), "else_branch": nested(depth - 1) if depth < 3 else nested(1)}
-    nodes = [
-        helper.make_node("Constant", [], [f"condition-{depth}"], value=condition),
-        helper.make_node("If", [f"condition-{depth}"], [f"chosen-{depth}"], **branches),
-    ]
-    return helper.make_graph(nodes, f"depth-{depth}", [], output)
-
-
-def looped() -> onnx.ModelProto:
-    state = helper.make_tensor_value_info("state", TensorProto.FLOAT, [2, 3])
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Relu", ["state"], ["next"])],
-        "body",
-        [
-            helper.make_tensor_value_info("step", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            state,
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, [2, 3]),
-        ],
-    )
-    trips = helper.make_tensor("trips", TensorProto.INT64, [], [3])
-    graph = helper.make_graph(
-        [helper.make_node("Loop", ["trips", "", "features"], ["logits"], body=body)],
-        "loop",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [2, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [2, 3])],
-        [trips],
-    )
-    return as_model(graph)
-
-
-def as_model(graph: onnx.GraphProto) -> onnx.ModelProto:
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def serialised(model: onnx.ModelProto) -> bytes:
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-MODELS = {"linear": linear(), "nested": as_model(nested(4)), "loop": looped()}
-
-
-def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                yield from graphs_of(inner)
-
-
-def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    for graph in graphs_of(model.graph):
-        yield from graph.initializer
-        for node in graph.node:
-            for attribute in node.attribute:
-                yield from attribute.tensors
-                if attribute.HasField("t"):
-                    yield attribute.t
-
-
-def agree(summary: onnx_limits.OnnxSummary, model: onnx.ModelProto) -> None:
-    """Require that the scanner saw what onnx sees, and that nothing forbidden is there."""
-    nodes = [node for graph in graphs_of(model.graph) for node in graph.node]
-    assert summary.nodes == len(nodes)
-    assert summary.operators == dict(Counter(node.op_type for node in nodes))
-    assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx"}
-    assert [entry.version for entry in model.opset_import] == [summary.opset]
-    assert {node.domain for node in nodes} <= {"", "ai.onnx"}
-    assert not model.functions
-    assert not model.training_info
-    for tensor in tensors_of(model):
-        assert tensor.data_location == TensorProto.DEFAULT
-        assert not tensor.external_data
-    initialisers = {tensor.name for tensor in model.graph.initializer}
-    assert list(summary.inputs) == [value.name for value in model.graph.input if value.name not in initialisers]
-    assert list(summary.outputs) == [value.name for value in model.graph.output]
+QUICK = settings(max_examples=150, deadline=10_000, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -142,6 +44,30 @@ def test_tensors_are_accepted_in_both_forms(dtype: type[Any], form: str):
     model.graph.initializer.append(tensor)
     before = check_onnx(serialised(linear())).parameters_bytes
     assert check_onnx(serialised(model)).parameters_bytes == before + array.nbytes
+
+
+def test_strings_count_with_their_length():
+    model = linear()
+    model.graph.initializer.append(helper.make_tensor("extra", TensorProto.STRING, (2,), [b"abc", b"de"]))
+    assert check_onnx(serialised(model)).parameters_bytes == check_onnx(serialised(linear())).parameters_bytes + 5
+
+
+def test_inputs_with_a_default_are_not_inputs():
+    model = linear()
+    model.graph.input.append(helper.make_tensor_value_info("bias", TensorProto.FLOAT, [3]))
+    assert list(check_onnx(serialised(model)).inputs) == ["features"]
+
+
+def test_lists_of_tensors_and_graphs_are_looked_into():
+    outside = numpy_helper.from_array(np.zeros(3, dtype=np.float32), "outside")
+    external(outside)
+    leaf = nested(1)
+    leaf.initializer.append(outside)
+    for values in ([outside], [leaf]):
+        model = linear()
+        model.graph.node[0].attribute.append(helper.make_attribute("several", values))
+        with pytest.raises(BundleError, match="external data"):
+            check_onnx(serialised(model))
 
 
 @pytest.mark.parametrize("code", [TensorProto.INT4, TensorProto.UINT4, TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN])
@@ -253,6 +179,16 @@ def with_data_twice(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].float_data.append(1.0)
 
 
+def with_data_of_another_type(model: onnx.ModelProto) -> None:
+    tensor = helper.make_tensor("extra", TensorProto.FLOAT, [2], [1.0, 2.0])
+    tensor.int32_data.append(1)
+    model.graph.initializer.append(tensor)
+
+
+def with_raw_strings(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(onnx.TensorProto(name="s", data_type=TensorProto.STRING, dims=[0], raw_data=b""))
+
+
 def with_many_dimensions(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].dims[:] = [1] * 17
 
@@ -307,6 +243,8 @@ FORBIDDEN = {
     with_huge_dimensions: "bytes of data",
     with_missing_data: "has 284 bytes of data in raw_data: expected 288",
     with_data_twice: "of data in",
+    with_data_of_another_type: "has 2 numbers of data in ['float_data', 'int32_data']: expected 2",
+    with_raw_strings: "the tensor 's' (string)",
     with_many_dimensions: "17 dimensions",
     with_unknown_type: "unknown element type 99",
     with_input_twice: "the input 'features', which stands twice",
@@ -333,7 +271,7 @@ def test_graphs_may_nest_four_deep_and_no_deeper():
     check_onnx(serialised(as_model(nested(4))))
     with pytest.raises(BundleError, match="nested deeper than 4"):
         check_onnx(serialised(as_model(nested(5))))
-    with pytest.raises(BundleError, match="nested deeper"):
+    with pytest.raises(BundleError, match="messages are nested deeper than 20"):
         check_onnx(serialised(as_model(nested(30))))
 
 
@@ -382,6 +320,19 @@ def test_merged_messages_are_refused():
 def test_odd_encodings_are_refused(suffix: bytes, message: str):
     with pytest.raises(BundleError, match=message):
         check_onnx(serialised(linear()) + suffix)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (b"\x08\x01\x10\x01\x22\x05\0\0\0\0\0", "5 bytes of packed numbers of 4 bytes each"),
+        (b"\x08\x01\x10\x06\x2a\x02\x01\x80", "cut off inside packed numbers"),
+    ],
+)
+def test_packed_numbers_that_are_cut_off_are_refused(tensor: bytes, message: str):
+    graph = b"\x2a" + bytes([len(tensor)]) + tensor
+    with pytest.raises(BundleError, match=message):
+        check_onnx(b"\x08\x08\x3a" + bytes([len(graph)]) + graph)
 
 
 @pytest.mark.parametrize("name", MODELS)
