@@ -13,7 +13,7 @@ from mstedge.errors import ConfigError, nearest
 from mstedge.schema import Record
 from mstedge.specs import Spec
 
-OptionValue: TypeAlias = bool | int | float | str | list[int]
+OptionValue: TypeAlias = bool | int | float | str | list[int | str]
 
 
 class DigitsData(Record, frozen=True, kw_only=True, tag_field="kind", tag="digits"):

@@ -25,7 +25,7 @@ class NetworkCard(Record, frozen=True, kw_only=True):
     """
 
     network: str
-    options: dict[str, bool | int | float | str | list[int]]
+    options: dict[str, bool | int | float | str | list[int | str]]
     modality: str
     parameters: int
 

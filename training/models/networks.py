@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mstedge.errors import ConfigError
+from mstedge.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +19,8 @@ Shape = tuple[int, ...]
 class Cnn(nn.Module):
     """A few convolutions over [channels, height, width]: log-mel pictures and images.
 
-    Each block is a 3x3 convolution (stride 2 while both sides are at least 4), BatchNorm and ReLU; then the mean over
-    places, a hidden layer and the classifier. Strides instead of pooling: on a CPU pooling costs more than it computes.
-    Tap: `hidden` (before its activation).
+    Each block is 3x3 convolution, BatchNorm, ReLU, and 2x2 max pooling while both sides allow it; then the mean over
+    places, a hidden layer and the classifier. Tap: `hidden` (before its activation).
 
     Args:
         input_shapes: One shape [channels, height, width].
@@ -40,8 +39,34 @@ class Cnn(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Give logits [batch, classes] for [batch, channels, height, width]."""
-        embedding = self.trunk(values).mean(dim=(2, 3))
-        return self.classifier(torch.relu(self.hidden(embedding)))  # type: ignore[no-any-return]
+        return self.classifier(torch.relu(self.hidden(self.trunk(values))))  # type: ignore[no-any-return]
+
+
+class TemporalCnn(nn.Module):
+    """Convolutions over time with the bands as channels: sound on a small CPU (Choi et al. 2019, arXiv 1904.03814).
+
+    Each block is a convolution over five frames (stride 2 from the second block on), BatchNorm and ReLU; then the mean
+    over time, a hidden layer and the classifier. Feature maps have no frequency axis, so that they are some ten times
+    smaller than those of `cnn`. Tap: `hidden` (before its activation).
+
+    Args:
+        input_shapes: One shape [1, frames, bands].
+        classes: Number of logits.
+        channels: Width of each block.
+        hidden: Width of the hidden layer.
+    """
+
+    def __init__(
+        self, input_shapes: Sequence[Shape], classes: int, *, channels: Sequence[int] = (48, 48, 64), hidden: int = 64
+    ) -> None:
+        super().__init__()
+        self.trunk = _temporal_trunk(_single(input_shapes, 3, "temporal"), channels)
+        self.hidden = nn.Linear(channels[-1], hidden)
+        self.classifier = nn.Linear(hidden, classes)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Give logits [batch, classes] for [batch, 1, frames, bands]."""
+        return self.classifier(torch.relu(self.hidden(self.trunk(values))))  # type: ignore[no-any-return]
 
 
 class Mlp(nn.Module):
@@ -72,21 +97,31 @@ class Mlp(nn.Module):
 class Fusion(nn.Module):
     """One trunk per modality, their embeddings concatenated: the multimodal teacher.
 
-    Pictures and sound [C, H, W] get a convolutional trunk, everything else a fully connected one.
     Taps: `fused` (the concatenation) and `hidden` (before its activation).
 
     Args:
         input_shapes: One shape per modality.
         classes: Number of logits.
-        channels: Width of each block of a convolutional trunk; the last is the embedding's.
+        trunks: Kind of each trunk: `cnn`, `temporal` or `mlp`. Empty: `cnn` for [C, H, W], `mlp` for everything else.
+        channels: Width of each block of a convolutional trunk; the last is the width of every embedding.
         hidden: Width of the hidden layer.
     """
 
     def __init__(
-        self, input_shapes: Sequence[Shape], classes: int, *, channels: Sequence[int] = (16, 32, 64), hidden: int = 64
+        self,
+        input_shapes: Sequence[Shape],
+        classes: int,
+        *,
+        trunks: Sequence[str] = (),
+        channels: Sequence[int] = (16, 32, 64),
+        hidden: int = 64,
     ) -> None:
         super().__init__()
-        self.trunks = nn.ModuleList(_trunk(shape, channels) for shape in input_shapes)
+        kinds = trunks or ["cnn" if len(shape) == 3 else "mlp" for shape in input_shapes]
+        if len(kinds) != len(input_shapes):
+            raise ConfigError(f"fusion has {len(kinds)} trunks for {len(input_shapes)} modalities")
+        pairs = zip(kinds, input_shapes, strict=True)
+        self.trunks = nn.ModuleList(_trunk(kind, shape, channels) for kind, shape in pairs)
         self.fused = nn.Identity()
         self.hidden = nn.Linear(channels[-1] * len(input_shapes), hidden)
         self.classifier = nn.Linear(hidden, classes)
@@ -98,30 +133,50 @@ class Fusion(nn.Module):
         return self.classifier(torch.relu(self.hidden(fused)))  # type: ignore[no-any-return]
 
 
+class _BandsAsChannels(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return values.flatten(1, 2).transpose(1, 2)
+
+
 class _MeanOverPlaces(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
-        return values.mean(dim=(2, 3))
+        return values.flatten(2).mean(dim=2)
 
 
-def _trunk(shape: Shape, channels: Sequence[int]) -> nn.Module:
-    if len(shape) == 3:
-        return nn.Sequential(_cnn_trunk(shape, channels), _MeanOverPlaces())
-    width = channels[-1]
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(math.prod(shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
-    )
+def _trunk(kind: str, shape: Shape, channels: Sequence[int]) -> nn.Module:
+    """Make a trunk that gives one embedding [batch, channels[-1]]."""
+    if kind == "cnn":
+        return _cnn_trunk(_single([shape], 3, kind), channels)
+    if kind == "temporal":
+        return _temporal_trunk(_single([shape], 3, kind), channels)
+    if kind == "mlp":
+        width = channels[-1]
+        first = nn.Linear(math.prod(shape), width)
+        return nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+    raise ConfigError(f"there is no trunk {kind!r}", hint=nearest(kind, ("cnn", "temporal", "mlp")))
 
 
 def _cnn_trunk(shape: Shape, channels: Sequence[int]) -> nn.Sequential:
     inputs, height, width = shape
     layers: list[nn.Module] = []
     for outputs in channels:
-        stride = 2 if min(height, width) >= 4 else 1
-        height, width = -(-height // stride), -(-width // stride)
-        layers += [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs)]
-        layers.append(nn.ReLU())
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        if min(height, width) >= 4:
+            layers.append(nn.MaxPool2d(2))
+            height, width = height // 2, width // 2
         inputs = outputs
-    return nn.Sequential(*layers)
+    return nn.Sequential(*layers, _MeanOverPlaces())
+
+
+def _temporal_trunk(shape: Shape, channels: Sequence[int]) -> nn.Sequential:
+    inputs = shape[0] * shape[2]
+    layers: list[nn.Module] = [_BandsAsChannels()]
+    for position, outputs in enumerate(channels):
+        stride = 2 if position else 1
+        layers.append(nn.Conv1d(inputs, outputs, 5, stride=stride, padding=2, bias=False))
+        layers += [nn.BatchNorm1d(outputs), nn.ReLU()]
+        inputs = outputs
+    return nn.Sequential(*layers, _MeanOverPlaces())
 
 
 def _single(shapes: Sequence[Shape], rank: int | None, network: str) -> Shape:

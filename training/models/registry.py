@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from mstedge.errors import ConfigError, UsageError, nearest
-from mstedge.training.models.networks import Cnn, Fusion, Mlp
+from mstedge.training.models.networks import Cnn, Fusion, Mlp, TemporalCnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mstedge.recipe import OptionValue
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": Cnn, "fusion": Fusion, "mlp": Mlp}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": Cnn, "fusion": Fusion, "mlp": Mlp, "temporal": TemporalCnn}
 
 
 def build_network(

@@ -15,7 +15,7 @@ from mstedge.errors import MissingPackageError, SampleError
 from mstedge.runtime.preprocess import Decoded, decoded_from_array, features_from_decoded, scaled
 from mstedge.specs import ImageSpec, Scaling
 
-# In grey levels: Pillow rounds after each direction, OpenCV once.
+# In grey levels; all of it was seen.
 PILLOW_TOLERANCE = {"linear": 1.0, "area": 1.0, "nearest": 0.0}
 
 

@@ -1,0 +1,101 @@
+"""MaskNet and GateNet: widths and counts of the paper's table, masks in (0, 1), taps that take them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mstedge.errors import ConfigError
+from mstedge.training.method.masknet import MaskNet
+from mstedge.training.method.router import GateNet
+from mstedge.training.models.networks import Cnn, Fusion, Mlp, TemporalCnn
+from mstedge.training.models.registry import build_network, parameter_count
+from mstedge.training.models.taps import output_passed_through, tap_shape, tapped_module
+
+
+@pytest.mark.parametrize(
+    ("shape", "millions"),
+    [((596,), 106.0), ((298,), 13.2), ((64, 56, 56), 0.13), ((128, 28, 28), 1.07), ((512,), 67.0), ((256,), 8.4)],
+)
+def test_masknets_have_the_published_size(shape: tuple[int, ...], millions: float) -> None:
+    with torch.device("meta"):
+        assert parameter_count(MaskNet(shape)) / 1e6 == pytest.approx(
+            millions, rel=0.03
+        )  # the table gives two or three digits
+
+
+def test_hidden_dim_factor_divides_the_hidden_width() -> None:
+    assert MaskNet((48,), hidden_dim_factor=2).attention.embed_dim == 24
+    assert MaskNet((48,), hidden_dim_factor=8).attention.embed_dim == 6
+
+
+@pytest.mark.parametrize("shape", [(12,), (12, 5, 7)])
+def test_a_mask_scales_each_feature_or_channel(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    mask_net = MaskNet(shape).eval()
+    features = torch.randn(3, *shape)
+    mask = mask_net.mask(features)
+    assert mask.shape == (3, 12)
+    assert ((mask > 0) & (mask < 1)).all()
+    expected = features * (mask if len(shape) == 1 else mask[:, :, None, None])
+    torch.testing.assert_close(mask_net(features), expected, rtol=0, atol=0)
+
+
+def test_too_narrow_a_tap_is_refused() -> None:
+    with pytest.raises(ConfigError, match="width 4 is too narrow for 3 heads"):
+        MaskNet((4,))
+
+
+def test_router_gives_probabilities_and_passes_gradients_to_the_student() -> None:
+    logits = torch.randn(5, 10, requires_grad=True)
+    gate = GateNet(10, 3)(logits)
+    assert gate.shape == (5, 3)
+    torch.testing.assert_close(gate.sum(dim=1), torch.ones(5))
+    gate[:, 0].sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs", "taps"),
+    [
+        (Cnn([(1, 20, 24)], 4), [(1, 20, 24)], {"hidden": (64,), "trunk.0": (16, 20, 24)}),
+        (TemporalCnn([(1, 20, 24)], 4), [(1, 20, 24)], {"hidden": (64,)}),
+        (Mlp([(3, 5)], 4), [(3, 5)], {"hidden": (64,)}),
+        (Fusion([(1, 8, 8), (6,)], 4), [(1, 8, 8), (6,)], {"fused": (128,), "hidden": (64,)}),
+    ],
+)
+def test_networks_have_the_taps_that_they_document(
+    network: nn.Module, inputs: list[tuple[int, ...]], taps: dict[str, tuple[int, ...]]
+) -> None:
+    values = [torch.randn(2, *shape) for shape in inputs]
+    assert network(*values).shape == (2, 4)
+    for tap, shape in taps.items():
+        assert tap_shape(network, tap, values, owner="it") == shape
+
+
+def test_a_tap_that_is_replaced_changes_the_answer_only_inside_the_block() -> None:
+    network = Mlp([(6,)], 3).eval()
+    values = torch.randn(2, 6)
+    before = network(values)
+    with output_passed_through(tapped_module(network, "hidden", owner="it"), torch.zeros_like):
+        inside = network(values)
+    torch.testing.assert_close(inside, network.classifier.bias.expand(2, 3))
+    torch.testing.assert_close(network(values), before, rtol=0, atol=0)
+
+
+def test_an_unknown_tap_lists_those_near_it() -> None:
+    with pytest.raises(ConfigError, match=r"teacher 'T' has no tap 'hiden'[\s\S]*did you mean 'hidden'"):
+        tapped_module(Mlp([(6,)], 3), "hiden", owner="teacher 'T'")
+
+
+def test_unknown_networks_options_and_inputs_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"no network 'cn'[\s\S]*did you mean 'cnn'"):
+        build_network("cn", [(1, 8, 8)], 2, {})
+    with pytest.raises(ConfigError, match="'cnn' cannot be made with options .*'width': 3"):
+        build_network("cnn", [(1, 8, 8)], 2, {"width": 3})
+    with pytest.raises(ConfigError, match=r"'cnn' takes one modality with features \[channels, height, width\]"):
+        build_network("cnn", [(8,)], 2, {})
+    with pytest.raises(ConfigError, match="'mlp' takes one modality"):
+        build_network("mlp", [(8,), (3,)], 2, {})
