@@ -24,8 +24,18 @@ class MstedgeError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let an error travel between processes, whatever its constructor takes."""
+        return (_restored, (type(self), self.message, self.hint))
+
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+def _restored(kind: type[MstedgeError], message: str, hint: str | None) -> MstedgeError:
+    problem = kind.__new__(kind)
+    MstedgeError.__init__(problem, message, hint=hint)
+    return problem
 
 
 class CheckFailedError(MstedgeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
@@ -11,11 +11,10 @@ from mstedge.files import write_atomically
 from mstedge.run_card import COMPARISON_NAME, Comparison, MethodResult, RunCard
 from mstedge.schema import Record, encode_json, read_json
 from mstedge.statistics import Interval, mean_interval
-from mstedge.training.runs import Method, store_recipe, stored_recipe, train_run
-from mstedge.training.sources import load_dataset
+from mstedge.training.cells import Cell, Progress, run_cells, usable_workers
+from mstedge.training.runs import Method, store_recipe, stored_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from mstedge.recipe import Recipe
@@ -37,19 +36,6 @@ class Plan(Record, frozen=True, kw_only=True):
     compare: str | None = None
 
 
-class Progress(Protocol):
-    """Shows how far the work has come."""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Take note.
-
-        Args:
-            what: The piece of work.
-            done: How much of it is done.
-            total: How much there is.
-        """
-
-
 def run_campaign(
     recipe: Recipe, plan: Plan, folder: Path, *, progress: Progress, allow_code: bool = False
 ) -> tuple[RunCard, Comparison | None]:
@@ -67,17 +53,19 @@ def run_campaign(
     """
     store_recipe(recipe, folder)
     write_atomically(folder / PLAN_NAME, encode_json(plan))
-    cards: dict[tuple[Method, int], RunCard] = {}
     seeds = tuple(recipe.seed + step for step in range(plan.seeds))
-    for seed in seeds:
-        seeded = msgspec.structs.replace(recipe, seed=seed)
-        dataset = load_dataset(seeded, _named(progress, f"seed {seed} data"))
-        for method in _methods(plan):
-            place = _cell_folder(folder, method, seed, recipe.seed)
-            listener = _listener(progress, method, seed)
-            cards[method, seed] = train_run(
-                seeded, dataset, place, method=method, listener=listener, allow_code=allow_code
-            )
+    cells = [
+        Cell(
+            recipe=msgspec.structs.replace(recipe, seed=seed),
+            method=method,
+            folder=_cell_folder(folder, method, seed, recipe.seed),
+            allow_code=allow_code,
+        )
+        for method in _methods(plan)
+        for seed in seeds
+    ]
+    finished = run_cells(cells, workers=usable_workers(recipe.engine), progress=progress)
+    cards = {(cell.method, cell.recipe.seed): card for cell, card in zip(cells, finished, strict=True)}
     comparison = None
     if plan.compare is not None:
         comparison = compared(recipe.name, _methods(plan)[-1], seeds, cards)
@@ -158,14 +146,3 @@ def _cell_folder(folder: Path, method: Method, seed: int, first_seed: int) -> Pa
     if method == "mst":
         return folder if seed == first_seed else folder / "seeds" / str(seed)
     return folder / method / str(seed)
-
-
-def _named(progress: Progress, what: str) -> Callable[[str, int, int], None]:
-    return lambda piece, done, total: progress(f"{what}: {piece}", done, total)
-
-
-def _listener(progress: Progress, method: str, seed: int) -> Callable[[str, int, int], None]:
-    def listen(stage: str, done: int, epochs: int) -> None:
-        progress(f"seed {seed} {stage}" if stage == method else f"seed {seed} {method}: {stage}", done, epochs)
-
-    return listen

@@ -35,12 +35,12 @@ def open_source(recipe: Recipe) -> Source:
     )
 
 
-def load_dataset(recipe: Recipe, progress: Callable[[str, int, int], None] | None = None) -> Dataset:
+def load_dataset(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Dataset:
     """Build the features of all rows that a recipe names.
 
     Args:
         recipe: The recipe.
-        progress: Called with what is done, rows done, rows in all.
+        progress: Called with recordings read and recordings in all.
     """
     return build_dataset(
         open_source(recipe),

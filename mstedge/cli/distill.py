@@ -10,7 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from mstedge.run_card import Comparison, RunCard
-    from mstedge.training.campaign import Plan, Progress
+    from mstedge.training.campaign import Plan
+    from mstedge.training.cells import Progress
 
 DEFAULT_RECIPE = "digits-audio"
 RUNS_FOLDER = Path("runs")

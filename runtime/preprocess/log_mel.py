@@ -1,6 +1,7 @@
 """Log-mel bands and MFCC of one clip, at little more than the cost of the Fourier transform.
 
-No matrix product: a small one that a threaded BLAS takes over can cost a hundred times the transform.
+Bands are summed by matrix products that are each too small for a BLAS to wake its threads for: that can cost a hundred
+times the transform.
 """
 
 from __future__ import annotations
@@ -25,17 +26,13 @@ class _Buffers:
 
     Attributes:
         windowed: float32 [frames, fft_samples].
-        spectrum: complex64 [bins, frames].
-        power: float32 [bins, frames].
-        picked: float32 [bands, bins, frames] for each group of bands.
-        bands: float32 [bands, frames].
+        spectrum: complex64 [frames, bins].
+        power: float32 [frames, bins].
     """
 
     windowed: Floats
     spectrum: NDArray[np.complex64]
     power: Floats
-    picked: tuple[Floats, ...]
-    bands: Floats
 
 
 def log_mel_from_clip(padded: Floats, spec: AudioSpec) -> Floats:
@@ -55,7 +52,7 @@ def log_mel_from_clip(padded: Floats, spec: AudioSpec) -> Floats:
         ConfigError: The spec asks for mel bands too narrow for its transform.
     """
     tables = mel_tables(spec)
-    buffers = _buffers_of_thread(tables, spec.mel_bands)
+    buffers = _buffers_of_thread(tables)
     # The constructor is ten times as fast as sliding_window_view, and checks the bounds as well.
     frames: Floats = np.ndarray(
         (spec.frames, spec.fft_samples),
@@ -70,7 +67,7 @@ def log_mel_from_clip(padded: Floats, spec: AudioSpec) -> Floats:
     return features
 
 
-def _buffers_of_thread(tables: MelTables, bands: int) -> _Buffers:
+def _buffers_of_thread(tables: MelTables) -> _Buffers:
     """Give the calling thread its buffers: fresh memory costs more than what is done in it."""
     found: _Buffers | None = getattr(tables.buffers, "block", None)
     if found is None:
@@ -78,18 +75,19 @@ def _buffers_of_thread(tables: MelTables, bands: int) -> _Buffers:
         bins = fft_samples // 2 + 1
         found = _Buffers(
             windowed=np.empty((frames, fft_samples), dtype=np.float32),
-            spectrum=np.empty((bins, frames), dtype=np.complex64),
-            power=np.empty((bins, frames), dtype=np.float32),
-            picked=tuple(np.empty((*group.bins.shape, frames), dtype=np.float32) for group in tables.groups),
-            bands=np.empty((bands, frames), dtype=np.float32),
+            spectrum=np.empty((frames, bins), dtype=np.complex64),
+            power=np.empty((frames, bins), dtype=np.float32),
         )
         tables.buffers.block = found
     return found
 
 
 def _block_features(frames: Floats, tables: MelTables, buffers: _Buffers, spec: AudioSpec) -> Floats:
-    """Features of some frames, bands first, so that every sum runs along contiguous memory."""
-    bands = _band_sums(_power(frames, tables, buffers), tables, buffers)
+    """Features of some frames, bands first, so that every product writes contiguous memory."""
+    power = _power(frames, tables, buffers)
+    bands = np.empty((spec.mel_bands, len(frames)), dtype=np.float32)
+    for group in tables.groups:
+        np.dot(group.weights, power[:, group.bins].T, out=bands[group.bands])
     np.maximum(bands, np.float32(spec.log_floor), out=bands)
     np.log(bands, out=bands)
     if tables.cosines is None:
@@ -99,26 +97,15 @@ def _block_features(frames: Floats, tables: MelTables, buffers: _Buffers, spec: 
 
 
 def _power(frames: Floats, tables: MelTables, buffers: _Buffers) -> Floats:
-    """|X|^2: float32 [bins, frames]."""
+    """|X|^2: float32 [frames, bins]."""
     count = len(frames)
-    windowed, spectrum, power = buffers.windowed[:count], buffers.spectrum[:, :count], buffers.power[:, :count]
+    windowed, spectrum, power = buffers.windowed[:count], buffers.spectrum[:count], buffers.power[:count]
     windowed[:] = frames
     windowed *= tables.window[:count]
     if _TRANSFORM_IS_FLOAT32:
-        np.fft.rfft(windowed, axis=1, out=spectrum.T)  # the transform transposes for nothing
+        np.fft.rfft(windowed, axis=1, out=spectrum)  # type: ignore[arg-type]  the stubs know complex128 only
     else:
-        spectrum.T[:] = np.fft.rfft(windowed, axis=1)
-    parts = spectrum.view(np.float32)
-    parts *= parts
-    return np.add(parts[:, 0::2], parts[:, 1::2], out=power)
-
-
-def _band_sums(power: Floats, tables: MelTables, buffers: _Buffers) -> Floats:
-    """Sum the power under each triangle: float32 [bands, frames]."""
-    count = power.shape[1]
-    bands = buffers.bands[:, :count]
-    for group, memory in zip(tables.groups, buffers.picked, strict=True):
-        picked = memory[:, :, :count]
-        power.take(group.bins, axis=0, out=picked, mode="clip")
-        np.einsum("bk,bkf->bf", group.weights, picked, out=bands[group.bands])
-    return bands
+        spectrum[:] = np.fft.rfft(windowed, axis=1)
+    np.abs(spectrum, out=power)  # with its square half the cost of adding the squares of interleaved parts
+    power *= power
+    return power

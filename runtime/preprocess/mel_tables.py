@@ -19,7 +19,10 @@ Doubles = NDArray[np.float64]
 # Samples that are worked on at once: their spectra stay in a small processor's cache, and memory stays bounded.
 _BLOCK_SAMPLES = 1 << 16
 _SMALLEST_BLOCK_FRAMES = 32
-_GROUPS = 4
+# OpenBLAS takes one thread for products of up to 2^18 multiplications (interface/gemm.c: SMP_THRESHOLD_MIN times
+# GEMM_MULTITHREAD_THRESHOLD). Above that it wakes its threads, which can cost a hundred times the product. A quarter of
+# it was quickest: narrower groups of bands multiply fewer zeros.
+_SINGLE_THREAD_MULTIPLICATIONS = 1 << 16
 
 _SLANEY_HZ_PER_MEL = 200.0 / 3.0
 _SLANEY_LOG_FROM_HZ = 1000.0
@@ -29,16 +32,16 @@ _SLANEY_LOG_STEP = math.log(6.4) / 27.0
 
 @dataclass(frozen=True, slots=True)
 class BandGroup:
-    """Neighbouring bands, each with as many bins as the widest of them: the surplus has weight zero.
+    """Neighbouring bands, summed by one matrix product that is small enough for one thread.
 
     Attributes:
         bands: Which bands.
-        bins: Bins of the transform under each triangle; int [bands, bins].
-        weights: Height of the triangle there; float32 [bands, bins].
+        bins: Bins of the transform from the first triangle's foot to the last one's.
+        weights: Height of each triangle at each bin; float32 [bands, bins].
     """
 
     bands: slice
-    bins: NDArray[np.intp]
+    bins: slice
     weights: Floats
 
 
@@ -73,7 +76,7 @@ def mel_tables(spec: AudioSpec) -> MelTables:
     return MelTables(
         block_frames=block_frames,
         window=np.tile(_window(spec), (block_frames, 1)),
-        groups=_groups(_corners_hz(spec), spec),
+        groups=_groups(_corners_hz(spec), spec, block_frames),
         cosines=_cosines(spec) if spec.features == "mfcc" else None,
         buffers=threading.local(),
     )
@@ -108,28 +111,37 @@ def _mels(hz: float, scale: str) -> float:
     return _SLANEY_LOG_FROM_MEL + math.log(hz / _SLANEY_LOG_FROM_HZ) / _SLANEY_LOG_STEP
 
 
-def _groups(corners_hz: Doubles, spec: AudioSpec) -> tuple[BandGroup, ...]:
-    """Cut the bands into groups: widths grow with frequency, so neighbours waste little on the widest of them."""
-    step_hz = spec.sample_rate_hz / spec.fft_samples
-    last_bin = spec.fft_samples // 2
-    cuts = np.searchsorted(np.arange(last_bin + 1) * step_hz, corners_hz, side="left")
-    groups = []
-    for bands in np.array_split(np.arange(spec.mel_bands), min(_GROUPS, spec.mel_bands)):
-        width = max(1, int((cuts[bands + 2] - cuts[bands]).max()))
-        bins = cuts[bands, np.newaxis] + np.arange(width)
-        low, peak, high = (corners_hz[bands + corner, np.newaxis] for corner in range(3))
-        rising, falling = (bins * step_hz - low) / (peak - low), (high - bins * step_hz) / (high - peak)
-        weights = np.maximum(0.0, np.minimum(rising, falling)) * (bins <= last_bin)
-        _check_bands(weights, bands, corners_hz, spec)
-        if spec.mel_norm == "slaney":
-            weights *= 2.0 / (high - low)
-        members = slice(int(bands[0]), int(bands[-1]) + 1)
-        groups.append(BandGroup(members, np.minimum(bins, last_bin), weights.astype(np.float32)))
+def _groups(corners_hz: Doubles, spec: AudioSpec, block_frames: int) -> tuple[BandGroup, ...]:
+    """Cut the bands into as few groups as fit under the limit of one thread."""
+    weights = _triangles(corners_hz, spec)
+    feet = [np.flatnonzero(row)[[0, -1]] for row in weights]
+    groups, first = [], 0
+    for band in range(1, spec.mel_bands + 1):
+        if band < spec.mel_bands:
+            size = (band + 1 - first) * int(feet[band][1] + 1 - feet[first][0])
+            if size * block_frames <= _SINGLE_THREAD_MULTIPLICATIONS:
+                continue
+        bins = slice(int(feet[first][0]), int(feet[band - 1][1]) + 1)
+        groups.append(BandGroup(slice(first, band), bins, np.ascontiguousarray(weights[first:band, bins])))
+        first = band
     return tuple(groups)
 
 
-def _check_bands(weights: Doubles, bands: NDArray[np.intp], corners_hz: Doubles, spec: AudioSpec) -> None:
-    empty = bands[weights.sum(axis=1) <= 0.0]
+def _triangles(corners_hz: Doubles, spec: AudioSpec) -> Floats:
+    """Height of every triangle at every bin: float32 [bands, bins]."""
+    bins_hz = np.arange(spec.fft_samples // 2 + 1) * (spec.sample_rate_hz / spec.fft_samples)
+    low, peak, high = (corners_hz[corner : corner + spec.mel_bands, np.newaxis] for corner in range(3))
+    rising, falling = (bins_hz - low) / (peak - low), (high - bins_hz) / (high - peak)
+    weights = np.maximum(0.0, np.minimum(rising, falling))
+    _check_bands(weights, corners_hz, spec)
+    if spec.mel_norm == "slaney":
+        weights *= 2.0 / (high - low)
+    heights: Floats = weights.astype(np.float32)
+    return heights
+
+
+def _check_bands(weights: Doubles, corners_hz: Doubles, spec: AudioSpec) -> None:
+    empty = np.flatnonzero(weights.sum(axis=1) <= 0.0)
     if empty.size:
         band = int(empty[0])
         step_hz = spec.sample_rate_hz / spec.fft_samples

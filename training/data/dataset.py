@@ -69,7 +69,7 @@ def build_dataset(
     *,
     labelled_fraction: float,
     seed: int,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Run the front end over every row of a source.
 
@@ -78,7 +78,7 @@ def build_dataset(
         specs: Front end per modality; scaling is fitted where it is none.
         labelled_fraction: Share of the labelled training clusters whose labels are kept, stratified by class.
         seed: Decides which labels are kept.
-        progress: Called with what is done, rows done, rows in all.
+        progress: Called with recordings read and recordings in all.
 
     Raises:
         DataError: A part is empty, no label is left, or there are fewer than two classes.
@@ -88,9 +88,10 @@ def build_dataset(
     kept = labelled_rows(source.parts["train"], labelled_fraction, seed)
     features: dict[PartName, dict[str, NDArray[np.float32]]] = {name: {} for name in PARTS}
     fitted: dict[str, Spec] = {}
+    read = _Counter(progress, total=len(specs) * sum(len(source.parts[name].labels) for name in PARTS))
     for modality, spec in specs.items():
         bare = msgspec.structs.replace(spec, scaling=None)
-        raw = {part: _features(source, part, modality, bare, progress) for part in PARTS}
+        raw = {part: _features(source, part, modality, bare, read) for part in PARTS}
         scaling = spec.scaling or fitted_scaling(raw["train"], spec)
         fitted[modality] = msgspec.structs.replace(spec, scaling=scaling)
         for part in PARTS:
@@ -136,15 +137,26 @@ def fitted_scaling(features: NDArray[np.float32], spec: Spec) -> Scaling:
     return Scaling(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 
-def _features(
-    source: Source, part: PartName, modality: str, spec: Spec, progress: Callable[[str, int, int], None] | None
-) -> NDArray[np.float32]:
+class _Counter:
+    """Counts recordings and tells whoever listens."""
+
+    def __init__(self, listener: Callable[[int, int], None] | None, *, total: int) -> None:
+        self._listener = listener
+        self._total = total
+        self._done = 0
+
+    def add_one(self) -> None:
+        self._done += 1
+        if self._listener is not None:
+            self._listener(self._done, self._total)
+
+
+def _features(source: Source, part: PartName, modality: str, spec: Spec, read: _Counter) -> NDArray[np.float32]:
     rows = len(source.parts[part].labels)
     features = np.empty((rows, *spec.feature_shape), dtype=np.float32)
     for row in range(rows):
         features[row] = features_from_decoded(source.decoded(part, modality, row), spec)
-        if progress is not None:
-            progress(f"{modality} {part}", row + 1, rows)
+        read.add_one()
     return features
 
 
