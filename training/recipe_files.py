@@ -26,6 +26,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen: set[str] = set()
         for key_node, _value in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is not a plain word", key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
@@ -109,14 +111,17 @@ def _override(values: dict[str, Any], override: str) -> None:
     *parents, last = path.split(".")
     place: Any = values
     for parent in parents:
-        place = place[int(parent)] if isinstance(place, list) and parent.isdigit() else place.setdefault(parent, {})
+        place = place[_position(place, parent, override)] if isinstance(place, list) else place.setdefault(parent, {})
         if not isinstance(place, (dict, list)):
             raise UsageError(f"--set {override!r}: {parent!r} holds a value, not further keys")
-    value = _parsed(text, f"--set {override}")
-    if isinstance(place, list):
-        place[int(last)] = value
-    else:
-        place[last] = value
+    key: Any = _position(place, last, override) if isinstance(place, list) else last
+    place[key] = _parsed(text, f"--set {override}")
+
+
+def _position(items: list[Any], text: str, override: str) -> int:
+    if not text.isdecimal() or int(text) >= len(items):
+        raise UsageError(f"--set {override!r}: {text!r} is not a position in a list of {len(items)}")
+    return int(text)
 
 
 def _with_data_beside(recipe: Recipe, folder: Path) -> Recipe:

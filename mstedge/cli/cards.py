@@ -78,7 +78,7 @@ def lines_of_bundle(card: BundleCard) -> Lines:
         ("task", f"{manifest.task} of {manifest.modality}"),
         ("front end", front_end_in_words(manifest.spec)),
         ("labels", _listed(manifest.labels)),
-        ("answer", f"temperature {rule.temperature:g}, below {rule.threshold:g} it is {rule.unknown!r}"),
+        ("answer", _answer_rule(rule)),
         ("model", f"{manifest.model}, {card.files[manifest.model]:,} bytes, {card.nodes} operations"),
         ("parameters", f"{lineage.parameters:,}"),
         ("opset", str(card.opset)),

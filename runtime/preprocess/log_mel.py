@@ -103,7 +103,7 @@ def _power(frames: Floats, tables: MelTables, buffers: _Buffers) -> Floats:
     windowed[:] = frames
     windowed *= tables.window[:count]
     if _TRANSFORM_IS_FLOAT32:
-        np.fft.rfft(windowed, axis=1, out=spectrum)  # type: ignore[arg-type]  the stubs know complex128 only
+        np.fft.rfft(windowed, axis=1, out=spectrum)  # type: ignore[arg-type]  # the stubs know complex128
     else:
         spectrum[:] = np.fft.rfft(windowed, axis=1)
     np.abs(spectrum, out=power)  # with its square half the cost of adding the squares of interleaved parts

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 _PLAIN_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"}
+_OPTIONS = {
+    "cnn": "{channels: [16, 32, 64], hidden: 64}",
+    "mlp": "{widths: [128, 64]}",
+    "temporal": "{channels: [32, 48, 64], hidden: 64}",
+}
 _MULTIMODAL = "multimodal"
 _SMALLEST_BATCH = 16
 # Shown only where they are not the default: few people change them.
@@ -157,7 +162,7 @@ def _modality_lines(name: str, guess: Guess) -> list[str]:
 
 def _student_lines(student: str, spec: Spec) -> list[str]:
     return [
-        "# The network that ships: cnn takes sound and images, mlp takes arrays.",
+        "# The network that ships: temporal takes sound, cnn takes images and sound, mlp takes arrays.",
         "student:",
         f"  modality: {_quoted(student)}",
         *(f"  {line}" for line in _network_lines(spec)),
@@ -166,13 +171,14 @@ def _student_lines(student: str, spec: Spec) -> list[str]:
 
 def _teacher_lines(student: str, guesses: Mapping[str, Guess]) -> list[str]:
     taken = {student, "student", _MULTIMODAL}
+    trunks = ", ".join(_network_of(guess.spec) for guess in guesses.values())
     lines = [
         "# Networks that only exist in training. Each tap (a layer) of a frozen teacher gets a MaskNet.",
         "teachers:",
         f"  - name: {_MULTIMODAL}",
         f"    modalities: [{', '.join(map(_quoted, guesses))}]",
         "    network: fusion",
-        "    options: {hidden: 64}",
+        f"    options: {{trunks: [{trunks}], channels: [32, 32, 48], hidden: 64}}",
         "    taps: [fused, hidden]",
     ]
     for name, guess in guesses.items():
@@ -188,9 +194,15 @@ def _teacher_lines(student: str, guesses: Mapping[str, Guess]) -> list[str]:
 
 
 def _network_lines(spec: Spec) -> list[str]:
+    network = _network_of(spec)
+    return [f"network: {network}", f"options: {_OPTIONS[network]}"]
+
+
+def _network_of(spec: Spec) -> str:
+    """Choose a small network for what a front end makes."""
     if isinstance(spec, ArraySpec):
-        return ["network: mlp", "options: {widths: [128, 64]}"]
-    return ["network: cnn", "options: {channels: [16, 32, 64], hidden: 64}"]
+        return "mlp"
+    return "temporal" if isinstance(spec, AudioSpec) else "cnn"
 
 
 def _training_lines(rows: int) -> list[str]:

@@ -87,7 +87,7 @@ def test_recipe_fits_the_recordings(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_sound_is_the_student_unless_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = str(write_data(tmp_path, ("picture", "sound", "motion")))
     recipe = printed_recipe(capsys, manifest)
-    assert (recipe.student.modality, recipe.student.network) == ("sound", "cnn")
+    assert (recipe.student.modality, recipe.student.network) == ("sound", "temporal")
     assert [(each.name, each.modalities, each.network) for each in recipe.teachers] == [
         ("multimodal", ("picture", "sound", "motion"), "fusion"),
         ("picture", ("picture",), "cnn"),

@@ -93,7 +93,7 @@ def test_an_unknown_tap_lists_those_near_it() -> None:
 def test_unknown_networks_options_and_inputs_are_named() -> None:
     with pytest.raises(ConfigError, match=r"no network 'cn'[\s\S]*did you mean 'cnn'"):
         build_network("cn", [(1, 8, 8)], 2, {})
-    with pytest.raises(ConfigError, match="'cnn' cannot be made with options .*'width': 3"):
+    with pytest.raises(ConfigError, match=r"'cnn' cannot be made with options .*'width': 3"):
         build_network("cnn", [(1, 8, 8)], 2, {"width": 3})
     with pytest.raises(ConfigError, match=r"'cnn' takes one modality with features \[channels, height, width\]"):
         build_network("cnn", [(8,)], 2, {})

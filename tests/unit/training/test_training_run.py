@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_training import silent, tiny_dataset, tiny_recipe
 
 from mstedge.errors import ConfigError, DivergedError, MachineError, UsageError
 from mstedge.training.checkpoint import read_checkpoint
@@ -19,7 +21,6 @@ from mstedge.training.method.setup import all_logits, make_setup
 from mstedge.training.method.specialise import SpecialisePhase
 from mstedge.training.runs import read_card, train_run
 from mstedge.training.trainer import CHECKPOINT_NAME, METHODS
-from tiny_training import silent, tiny_dataset, tiny_recipe
 
 
 def run(folder: Path, method: Any = "mst", listener: Any = silent, **changes: Any) -> Any:
@@ -32,7 +33,8 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_run_leaves_what_the_readme_promises(tmp_path: Path) -> None:
-    card = run(tmp_path / "run")
+    stages = {"collaborative": {"epochs": 20}, "specialise": {"epochs": 1}, "distill": {"epochs": 5}}
+    card = run(tmp_path / "run", stages=stages)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"recipe.yaml", "run.json", "student.safetensors", "metrics.jsonl", "tensorboard"}
     assert card == read_card(tmp_path / "run")
@@ -199,7 +201,7 @@ def test_masks_are_isolated_and_the_table_holds_each_alone() -> None:
 def test_every_row_is_met_once_an_epoch_and_orders_depend_on_the_key_alone() -> None:
     cpu = torch.device("cpu")
     batches = [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 3), device=cpu)]
-    assert sorted(sum(batches, [])) == list(range(10))
+    assert sorted(chain.from_iterable(batches)) == list(range(10))
     assert batches == [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 3), device=cpu)]
     assert batches != [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 4), device=cpu)]
     assert [len(batch) for batch in shuffled_batches(9, 4, key=(0,), device=cpu)] == [4, 4]
