@@ -1,5 +1,5 @@
 #!/bin/sh
-# The whole way on the built-in digits: train, export, verify, predict, bench, report. `make quickstart` runs it.
+# The whole way on the built-in digits: train, export, verify, predict, bench; the commands write their reports. `make quickstart` runs it.
 # usage: quickstart.sh [FOLDER]      (FOLDER is replaced; mstedge is on the path)
 set -eu
 cd "$(dirname "$0")/.."
@@ -29,9 +29,6 @@ step export mstedge export "$folder/run" -o "$bundle"
 step verify mstedge verify "$bundle"
 step predict mstedge predict "$bundle" "$bundle/golden"
 step bench mstedge bench "$bundle"
-step report mstedge report "$folder/run"
-step report mstedge report "$bundle"
-step report mstedge report "$folder/digits.bench.json"
 
 printf '\n'
 python scripts/quickstart_table.py "$folder"

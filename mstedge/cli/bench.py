@@ -33,6 +33,7 @@ def command(
 ) -> None:
     """Measure how fast a bundle answers here, one input at a time: the whole predictor, and the engine alone."""
     from mstedge.cli.console import note, say_json
+    from mstedge.cli.reports import write_report_where_possible
     from mstedge.files import write_atomically
     from mstedge.runtime.bench.run import run_bench
     from mstedge.schema import encode_json
@@ -46,6 +47,9 @@ def command(
     else:
         say_result(result)
     note(f"written to {target}")
+    page = write_report_where_possible(target)
+    if page is not None:
+        note(f"report: {page}")
 
 
 def output_for(bundle: Path, output: Path | None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mstedge.cli.text import interval_text, measured_text
-from mstedge.manifest import GoldenCases, Manifest
+from mstedge.manifest import GoldenCases, Manifest, Postprocess
 from mstedge.schema import Record
 from mstedge.specs import AudioSpec, ImageSpec
 
@@ -206,3 +206,9 @@ def _golden_in_words(card: BundleCard) -> str:
 def _listed(labels: tuple[str, ...]) -> str:
     more = f", … ({len(labels)} in all)" if len(labels) > _LABELS_SHOWN else ""
     return ", ".join(labels[:_LABELS_SHOWN]) + more
+
+
+def _answer_rule(rule: Postprocess) -> str:
+    """Say how logits become an answer."""
+    softened = f"softmax at temperature {rule.temperature:g}"
+    return softened if rule.threshold == 0.0 else f"{softened}; below {rule.threshold:g} it is {rule.unknown!r}"
