@@ -108,11 +108,13 @@ class Specialise(Record, frozen=True, kw_only=True):
         epochs: Passes over the training part.
         heads: Attention heads of a MaskNet.
         hidden_dim_factor: Divides a MaskNet's hidden width.
+        learning_rate: Step size of the MaskNets; none takes the optimiser's. Too large a one drives every mask to 1.
     """
 
     epochs: int = 3
     heads: int = 3
     hidden_dim_factor: int = 2
+    learning_rate: float | None = None
 
 
 class Distill(Record, frozen=True, kw_only=True):

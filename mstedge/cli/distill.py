@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ def command(
     from mstedge.cli.console import note
     from mstedge.cli.packages import required
     from mstedge.cli.progress import shown_progress
+    from mstedge.errors import MstedgeError
 
     with required("training", extra="train"):
         from mstedge.training.campaign import Plan, resume_campaign, run_campaign
@@ -57,6 +59,12 @@ def command(
     except KeyboardInterrupt:
         note(f"stopped; go on with: mstedge distill --resume {folder}")
         raise
+    except MstedgeError:
+        if resume is None:
+            _forget_if_nothing_began(folder)
+        raise
+    finally:
+        _point_latest_at(folder)
     _show(folder, card, comparison, as_json=as_json)
 
 
@@ -70,7 +78,7 @@ def _checked(plan: Plan) -> Plan:
 
 
 def _new_folder(output: Path | None, name: str) -> Path:
-    """Make the run folder; without `-o` the next free `runs/<recipe>-<n>`, which `runs/latest` then points at."""
+    """Make the run folder; without `-o` the next free `runs/<recipe>-<n>`."""
     from mstedge.errors import UsageError
 
     if output is not None:
@@ -86,12 +94,22 @@ def _new_folder(output: Path | None, name: str) -> Path:
             folder.mkdir()
         except FileExistsError:
             continue
-        _point_latest_at(folder)
         return folder
     raise AssertionError  # pragma: no cover  count() does not end
 
 
+def _forget_if_nothing_began(folder: Path) -> None:
+    """Remove the folder of a run that was refused before its first epoch."""
+    from mstedge.run_card import CARD_NAME
+
+    if not (folder / CARD_NAME).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _point_latest_at(folder: Path) -> None:
+    """Let `runs/latest` name a run that began, if it stands in `runs`."""
+    if folder.parent != RUNS_FOLDER or not folder.exists():
+        return
     temporary = RUNS_FOLDER / f".latest-{folder.name}"
     temporary.symlink_to(folder.name)
     temporary.replace(LATEST)

@@ -18,8 +18,15 @@ def write_report_where_possible(path: Path) -> Path | None:
     Returns:
         Where the report stands, or none.
     """
-    if find_spec("jinja2") is None or find_spec("matplotlib") is None:
+    if not all(_installed(package) for package in ("jinja2", "matplotlib")):
         return None
     from mstedge.report import write_report
 
     return write_report(path)
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ImportError:
+        return False

@@ -144,9 +144,11 @@ def test_distill_refuses_what_makes_no_sense(tmp_path: Path, capsys: pytest.Capt
         (["--compare", "labels"], "did you mean 'labels-only'"),
         (["--resume", str(tmp_path / "full")], "is not a run"),
         (["--set", "seed"], "expected key=value"),
+        (["--set", "teachers.0.taps=[fusd]", "-o", str(tmp_path / "new")], "did you mean 'fused'"),
     ):
         assert run(["distill", *arguments]) == 2
         assert words in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:

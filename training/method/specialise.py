@@ -28,7 +28,7 @@ class SpecialisePhase:
         self._setup = setup
         self.epochs = setup.recipe.stages.specialise.epochs
         self.learning: dict[str, nn.Module] = {f"masks/{teacher.name}": teacher.mask for teacher in setup.specialised}
-        rate = setup.recipe.optimiser.learning_rate
+        rate = setup.recipe.stages.specialise.learning_rate or setup.recipe.optimiser.learning_rate
         self.optimisers: tuple[Any, ...] = tuple(setup.engine.optimiser(each.mask, rate) for each in setup.specialised)
         for member in setup.members:
             member.network.eval().requires_grad_(requires_grad=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -29,7 +31,8 @@ def build_network(
     """Make a network.
 
     Args:
-        name: Key of `NETWORKS`, or `module:Class` called as `Class(input_shapes, classes, **options)`.
+        name: Key of `NETWORKS`, or `module:Class` (found on the path or in the current folder), called as
+            `Class(input_shapes, classes, **options)`.
         input_shapes: Feature shape of each modality, in the order of its inputs.
         classes: Number of logits.
         options: Keyword arguments.
@@ -62,6 +65,9 @@ def _user_class(name: str, *, allow_code: bool) -> Callable[..., Any]:
             f"{name!r} is code of your own, which is not run unasked", hint="add --allow-code if you trust it"
         )
     module_name, _, class_name = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:  # a console script does not look where the user stands
+        sys.path.append(here)
     try:
         return getattr(importlib.import_module(module_name), class_name)  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as problem:

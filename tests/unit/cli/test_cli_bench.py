@@ -95,7 +95,9 @@ def test_the_result_is_written_beside_the_bundle_and_the_command_says_where(
     printed = capsys.readouterr()
     target = bundle.parent / "tiny-fp32.bench.json"
     result = read_json(target, BenchResult)
-    assert printed.err == f"written to {target}\n"
+    page = target.with_name(f"{target.stem}.report.html")
+    assert printed.err == f"written to {target}\nreport: {page}\n"
+    assert page.is_file()
     assert f"{result.bundle} · {result.backend} · CPU · fp32 · " in printed.out
     assert "predictor" in printed.out
     assert run(["verify", str(bundle)]) == 0
@@ -163,7 +165,7 @@ def test_a_terminal_sees_a_bar_that_is_wiped_at_the_end(
     printed = capsys.readouterr().err
     assert "measuring  [" in printed
     assert "s left" in printed
-    assert printed.endswith(f"\r\x1b[Kwritten to {tmp_path / 'out.json'}\n")
+    assert f"\r\x1b[Kwritten to {tmp_path / 'out.json'}\n" in printed
 
 
 @pytest.mark.parametrize(

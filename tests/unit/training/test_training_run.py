@@ -227,3 +227,42 @@ def test_the_baseline_has_the_students_budget_and_no_teachers(tmp_path: Path) ->
     assert card.method == "labels-only"
     rows = metrics(tmp_path / "run")
     assert [(row["stage"], row["epoch"]) for row in rows] == [("labels-only", epoch) for epoch in range(6)]
+
+
+def test_rows_without_a_label_take_part_but_not_in_cross_entropy(tmp_path: Path) -> None:
+    recipe = tiny_recipe(labels={"fraction": 1.0})
+    some, full = tiny_dataset(recipe, unlabelled=True), tiny_dataset(recipe)
+    assert (some.parts["train"].labels < 0).sum() == 30
+    card = train_run(recipe, some, tmp_path / "some", method="mst", listener=silent)
+    assert card.metrics[1].rows == 12
+    train_run(recipe, full, tmp_path / "full", method="mst", listener=silent)
+    one, other = (load_file(tmp_path / name / "student.safetensors") for name in ("some", "full"))
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_network_of_ones_own_stands_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_networks.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Tiny(nn.Module):\n"
+        "    def __init__(self, input_shapes, classes, *, width):\n"
+        "        super().__init__()\n"
+        "        self.hidden = nn.Linear(input_shapes[0][0], width)\n"
+        "        self.last = nn.Linear(width, classes)\n\n"
+        "    def forward(self, values):\n"
+        "        return self.last(self.hidden(values).relu())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    recipe = tiny_recipe(student={"modality": "sense", "network": "my_networks:Tiny", "options": {"width": 9}})
+    card = train_run(recipe, tiny_dataset(recipe), tmp_path / "run", method="mst", listener=silent, allow_code=True)
+    assert card.student.parameters == 8 * 9 + 9 + 9 * 3 + 3
+    missing = tiny_recipe(student={"modality": "sense", "network": "my_networks:Tny"})
+    with pytest.raises(ConfigError, match="'my_networks:Tny' cannot be imported"):
+        train_run(missing, tiny_dataset(missing), tmp_path / "no", method="mst", listener=silent, allow_code=True)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed"])
+def test_mixed_precision_trains(tmp_path: Path, precision: str) -> None:
+    card = run(tmp_path / "run", engine={"device": "cpu", "threads": 1, "precision": precision})
+    assert card.status == "complete"
+    assert all(value.dtype == torch.float32 for value in load_file(tmp_path / "run/student.safetensors").values())
