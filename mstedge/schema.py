@@ -19,6 +19,7 @@ T = TypeVar("T")
 Step: TypeAlias = "str | int | None"
 _PATH = re.compile(r" - at `\$?(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
+_REPEATED_VALUE = re.compile(r"^Invalid (enum )?value .*", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<field>[^`]*)`")
 _MISSING_FIELD = re.compile(r"Object missing required field `(?P<field>[^`]*)`")
 
@@ -86,6 +87,7 @@ def _explained(problem: str, value: object, kind: type[Any], source: str, error:
     match = _PATH.search(problem)
     what = problem[: match.start()] if match else problem
     what, _, hint = what.partition("\n  hint: ")
+    what = _REPEATED_VALUE.sub("Not one of the choices", what)
     steps = _located(_steps(match["path"]) if match else [], kind, value)
     if unknown := _UNKNOWN_FIELD.match(what):
         field = unknown["field"]

@@ -6,6 +6,7 @@ only code that carries it out, in training and on the device.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 from mstedge.errors import ConfigError
@@ -14,6 +15,7 @@ from mstedge.schema import Record
 MAX_CLIP_SAMPLES = 16_000_000
 MAX_IMAGE_SIDE = 8192
 MAX_ARRAY_ELEMENTS = 1 << 28
+SMALLEST_STD = 1e-30
 
 
 class Scaling(Record, frozen=True, kw_only=True):
@@ -28,7 +30,9 @@ class Scaling(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:
             raise ConfigError(f"scaling has {len(self.mean)} means and {len(self.std)} standard deviations")
-        if not all(value > 0 for value in self.std):
+        if not all(math.isfinite(value) for value in self.mean):
+            raise ConfigError(f"scaling has a mean that is not finite: {self.mean}")
+        if not all(SMALLEST_STD <= value < math.inf for value in self.std):
             raise ConfigError(f"scaling has a standard deviation that is not above zero: {min(self.std)}")
 
 
@@ -87,6 +91,11 @@ class AudioSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="audio"
         top = self.upper_hz
         _require(0 <= self.low_hz < top <= self.sample_rate_hz / 2, "high_hz", top, "low_hz < high_hz <= rate / 2")
         _check_scaling(self.scaling, self.feature_shape[-1])
+        if self.frames * self.mel_bands > MAX_ARRAY_ELEMENTS:
+            raise ConfigError(
+                f"the clip has {self.frames} frames of {self.mel_bands} bands: expected at most {MAX_ARRAY_ELEMENTS}"
+                " values in all"
+            )
 
     @property
     def upper_hz(self) -> float:
@@ -113,7 +122,8 @@ class ImageSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="image"
         width: Width that the network sees, in pixels.
         height: Height that the network sees, in pixels.
         colour: Colour order that the network sees; arrays given to a predictor are in this order already.
-        resize: `stretch` to the size; `letterbox` inside it, padded; or `crop` the centre after filling it.
+        resize: `stretch` to the size; `letterbox` inside it, padded; or `crop` the largest centred part of the
+            size's proportions.
         interpolation: OpenCV's filter; `linear` is its bit-exact form.
         pad_value: Grey level of letterbox bars, 0 to 255.
         scale: Factor from 0..255 to the network's range, before `scaling`.

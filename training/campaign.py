@@ -101,7 +101,7 @@ def compared(
     )
     differences = [ours - theirs for ours, theirs in zip(results[0].accuracies, results[1].accuracies, strict=True)]
     mean = sum(differences) / len(differences)
-    interval = mean_interval(differences)
+    interval = _clipped(mean_interval(differences), -1.0)
     outcome, conclusion = _conclusion(baseline, mean, interval, len(seeds))
     low, high = interval if interval is not None else (None, None)
     return Comparison(
@@ -129,9 +129,14 @@ def _conclusion(baseline: str, mean: float, interval: Interval | None, seeds: in
 
 
 def _result(method: str, accuracies: list[float]) -> MethodResult:
-    low, high = mean_interval(accuracies) or (None, None)
+    low, high = _clipped(mean_interval(accuracies), 0.0) or (None, None)
     mean = sum(accuracies) / len(accuracies)
     return MethodResult(method=method, accuracies=tuple(accuracies), mean=mean, low=low, high=high)
+
+
+def _clipped(interval: Interval | None, least: float) -> Interval | None:
+    """Cut off what accuracies and their differences cannot be; few seeds give wide intervals."""
+    return None if interval is None else Interval(max(least, interval.low), min(1.0, interval.high))
 
 
 def _test_accuracy(card: RunCard) -> float:

@@ -38,12 +38,19 @@ for name, module in {
     app.command(name)(module.command)
 
 
-@app.callback()
-def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
-    """Train a single-sensor student with the help of other sensors, and take it to the device."""
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         sys.stdout.write(f"mstedge {__version__}\n")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: bool = typer.Option(
+        False, "--version", help="Print the version.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    """Train a single-sensor student with the help of other sensors, and take it to the device."""
 
 
 def main() -> NoReturn:
@@ -67,10 +74,11 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write("\n".join(lines) + "\n")
         return problem.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted\n")
-        return EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED
     except Exception as problem:  # noqa: BLE001  the last line of defence: a bug must say so and end with its own code
         return _ended_by(problem)
+    if code == EXIT_INTERRUPTED:  # Typer turns Ctrl-C into this code and says nothing
+        sys.stderr.write("interrupted\n")
     return code if isinstance(code, int) else 0
 
 

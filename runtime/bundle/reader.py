@@ -141,8 +141,7 @@ def _check_is_bundle(folder: Path) -> None:
             hint="mstedge export RUN makes a bundle from a run",
         ) from None
     if not is_folder:
-        hint = "mstedge export --onnx MODEL --spec SPEC makes a bundle" if folder.suffix == ".onnx" else None
-        raise UsageError(f"{folder}: is a file: expected the folder of a bundle", hint=hint)
+        raise UsageError(f"{folder}: is a file: expected the folder of a bundle")
     with os.scandir(folder) as listing:
         present = {entry.name for entry in itertools.islice(listing, MAX_FILES)}
     if SUMS_NAME in present:
