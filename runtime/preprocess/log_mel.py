@@ -60,11 +60,17 @@ def log_mel_from_clip(padded: Floats, spec: AudioSpec) -> Floats:
         buffer=padded,
         strides=(spec.hop_samples * padded.itemsize, padded.itemsize),
     )
-    features = np.empty(spec.feature_shape, dtype=np.float32)
+    bands = np.empty((spec.frames, spec.mel_bands), dtype=np.float32)
     for first in range(0, spec.frames, tables.block_frames):
         block = slice(first, first + tables.block_frames)
-        features[0, block] = _block_features(frames[block], tables, buffers, spec).T
-    return features
+        power = _power(frames[block], tables, buffers)
+        for group in tables.groups:
+            np.matmul(power[:, group.bins], group.weights, out=bands[block, group.bands])
+    np.maximum(bands, np.float32(spec.log_floor), out=bands)
+    np.log(bands, out=bands)
+    if tables.cosines is not None:
+        bands = np.einsum("fb,cb->fc", bands, tables.cosines)
+    return bands[np.newaxis]
 
 
 def _buffers_of_thread(tables: MelTables) -> _Buffers:
@@ -80,20 +86,6 @@ def _buffers_of_thread(tables: MelTables) -> _Buffers:
         )
         tables.buffers.block = found
     return found
-
-
-def _block_features(frames: Floats, tables: MelTables, buffers: _Buffers, spec: AudioSpec) -> Floats:
-    """Features of some frames, bands first, so that every product writes contiguous memory."""
-    power = _power(frames, tables, buffers)
-    bands = np.empty((spec.mel_bands, len(frames)), dtype=np.float32)
-    for group in tables.groups:
-        np.dot(group.weights, power[:, group.bins].T, out=bands[group.bands])
-    np.maximum(bands, np.float32(spec.log_floor), out=bands)
-    np.log(bands, out=bands)
-    if tables.cosines is None:
-        return bands
-    coefficients: Floats = np.einsum("cb,bf->cf", tables.cosines, bands)
-    return coefficients
 
 
 def _power(frames: Floats, tables: MelTables, buffers: _Buffers) -> Floats:
