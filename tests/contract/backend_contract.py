@@ -38,6 +38,8 @@ def some_features(rows: int, seed: int = 0) -> np.ndarray:
 class BackendContract:
     """The promises; `name` is what the backend is called."""
 
+    refuses_absolute_paths = True
+
     name: ClassVar[str]
 
     @pytest.fixture
@@ -164,6 +166,8 @@ class BackendContract:
     ) -> None:
         from onnx.external_data_helper import set_external_data
 
+        if where == "absolute" and not self.refuses_absolute_paths:
+            pytest.skip("this version reads absolute paths; open_bundle refuses such a model before any engine sees it")
         (tmp_path / "below").mkdir()
         (tmp_path / "weights.bin").write_bytes(WEIGHTS.tobytes())
         monkeypatch.chdir(tmp_path / "below" if where == "above" else tmp_path)

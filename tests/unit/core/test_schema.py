@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mstedge.errors import BundleError, ConfigError
@@ -102,6 +102,7 @@ json_values = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # nested values take their time to draw
 @given(st.dictionaries(st.sampled_from(["title", "shapes", "order", "colour", "limits", "q"]), json_values))
 def test_values_of_any_shape_give_our_error_or_a_value(value: dict[str, object]) -> None:
     try:

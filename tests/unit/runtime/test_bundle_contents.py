@@ -79,7 +79,7 @@ def test_opening_needs_neither_onnx_nor_an_engine(bundle: Path):
         "from mstedge.runtime.bundle import open_bundle\n"
         f"open_bundle(pathlib.Path({str(bundle)!r}))\n"
     )
-    subprocess.run([sys.executable, "-P", "-c", code], check=True, cwd=bundle)
+    subprocess.run([sys.executable, "-I", "-c", code], check=True, cwd=bundle)
 
 
 def usage_error(path: Path) -> UsageError:
