@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mstedge.errors import CheckFailedError
 from mstedge.training.engine import shuffled_batches
 from mstedge.training.method.losses import cross_entropy, softened_kl
 from mstedge.training.method.phase import EpochResult, MetricRow, StageName
@@ -50,6 +51,7 @@ class CollaborativePhase:
             terms, logits = self._terms(setup.train.take(index))
             if step == 0:
                 flow = gradient_flow(terms, logits)
+                _check_flow(flow)
             loss = torch.stack(list(terms.values())).sum()
             setup.engine.step(loss, self.optimisers[0], where=f"collaborative epoch {epoch} step {step}")
             for name, value in terms.items():
@@ -113,8 +115,24 @@ def gradient_flow(terms: dict[str, Tensor], logits: dict[str, Tensor]) -> dict[s
         first, _, second = name.partition("|")
         if not second:
             continue
-        pair = (logits[first], logits[second])
-        one, other = torch.autograd.grad(term, pair, retain_graph=True, allow_unused=True)
-        flow[f"{first}<-{second}"] = 0.0 if one is None else float(one.norm())
-        flow[f"{second}<-{first}"] = 0.0 if other is None else float(other.norm())
+        for learner, source in ((first, second), (second, first)):
+            flow[f"{learner}<-{source}"] = _norm_of_gradient(term, logits[learner])
     return flow
+
+
+def _norm_of_gradient(term: Tensor, logits: Tensor) -> float:
+    if not logits.requires_grad:
+        return 0.0
+    (gradient,) = torch.autograd.grad(term, logits, retain_graph=True)
+    return float(gradient.norm())
+
+
+def _check_flow(flow: dict[str, float]) -> None:
+    """Refuse members that cannot learn from each other, such as a network that detaches its logits."""
+    for pair, norm in flow.items():
+        if norm == 0.0:
+            learner, _, source = pair.partition("<-")
+            raise CheckFailedError(
+                f"stage 1: member {learner!r} gets no gradient from its KL with {source!r}",
+                hint=f"does the network of {learner!r} detach what it returns?",
+            )

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from bundle_factory import make_bundle
+from made_machine import board
 
-from mstedge.bench_result import BenchResult, Environment, Quantile, Series
+from mstedge.bench_result import BenchResult, Quantile, Series
 from mstedge.cli import run
 from mstedge.cli.bench import duration_text, output_for, quantile_text, say_result, significant_text
 from mstedge.errors import UsageError
@@ -49,17 +50,7 @@ RESULT = BenchResult(
     stages_ms={"decode": 0.0313, "features": 1.02, "engine": 0.0841, "after": 0.0119},
     peak_memory_bytes=84 * 2**20,
     load_ms=66.34,
-    environment=Environment(
-        cpu="Cortex-A78AE",
-        cores=6,
-        memory_bytes=8 * 2**30,
-        architecture="aarch64",
-        kernel="5.15.148-tegra",
-        operating_system="Ubuntu 22.04.5 LTS",
-        python="3.10.12",
-        packages={},
-        board="NVIDIA Jetson Orin Nano Developer Kit",
-    ),
+    environment=board(board="NVIDIA Jetson Orin Nano Developer Kit"),
     notes=("engine: 500 samples",),
 )
 SCREEN = """\

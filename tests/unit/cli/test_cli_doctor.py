@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from made_machine import board
 
-from mstedge.bench_result import Environment
 from mstedge.cli import run
 from mstedge.cli.doctor import say_report
 from mstedge.runtime.doctor import BackendState, CacheState, DoctorReport, PackageState
@@ -22,19 +22,7 @@ REPORT = DoctorReport(
         PackageState(name="torch", version=None, needed_by="distill", install="pip install 'mstedge[train]'"),
     ),
     problems=("two packages fight",),
-    environment=Environment(
-        cpu="Cortex-A78AE",
-        cores=6,
-        memory_bytes=8 * 2**30,
-        architecture="aarch64",
-        kernel="5.15.148-tegra",
-        operating_system="Ubuntu 22.04.5 LTS",
-        python="3.10.12",
-        packages={},
-        board="NVIDIA Jetson Orin Nano Developer Kit",
-        l4t="36.4.7",
-        governor="schedutil",
-    ),
+    environment=board(board="NVIDIA Jetson Orin Nano Developer Kit", l4t="36.4.7", governor="schedutil"),
     backends=(
         BackendState(name="onnxruntime", available=False, reason="it is not installed", hint="pip install it"),
         BackendState(name="other", available=True, reason="other 1.0 is installed"),

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_machine import board
 
-from mstedge.bench_result import Environment, Series
+from mstedge.bench_result import Series
 from mstedge.runtime.bench.figures import (
     notes_on_machine,
     notes_on_series,
@@ -24,17 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MS = 1_000_000
-MACHINE = Environment(
-    cpu="Cortex-A78AE",
-    cores=6,
-    memory_bytes=8 * 2**30,
-    architecture="aarch64",
-    kernel="5.15.148-tegra",
-    operating_system="Ubuntu 22.04.5 LTS",
-    python="3.10.12",
-    packages={},
-    governor="performance",
-)
+MACHINE = board(governor="performance")
 
 
 def _heavy_tail(uniform: np.ndarray) -> np.ndarray:

@@ -270,7 +270,7 @@ def test_values_that_are_not_finite_never_reach_the_network():
 
 @pytest.mark.slow
 def test_log_mel_stays_far_from_the_threads_of_a_blas():
-    """The bar of 1.5 is the benchmark's own (docs/benchmarking.md says where it is met); a woken BLAS costs 40 or more."""
+    """The bar of 1.5 is the benchmark's: docs/benchmarking.md says where it is met. A woken BLAS costs 40 or more."""
     script = Path(__file__).parents[3] / "benchmarks" / "front_end.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     ratios = [case["ratio"] for case in json.loads(done.stdout)["cases"].values()]

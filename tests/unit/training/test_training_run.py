@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import silent, tiny_dataset, tiny_recipe
 
-from mstedge.errors import ConfigError, DivergedError, MachineError, UsageError
+from mstedge.errors import CheckFailedError, ConfigError, DivergedError, MachineError, UsageError
 from mstedge.training.checkpoint import read_checkpoint
 from mstedge.training.engine import make_engine, shuffled_batches
 from mstedge.training.method.collaborative import collaborative_terms
 from mstedge.training.method.distill import DistillPhase, scheduled_weights
 from mstedge.training.method.setup import all_logits, make_setup
 from mstedge.training.method.specialise import SpecialisePhase
+from mstedge.training.models.networks import Mlp
 from mstedge.training.runs import read_card, train_run
 from mstedge.training.trainer import CHECKPOINT_NAME, METHODS
 
@@ -266,3 +267,11 @@ def test_mixed_precision_trains(tmp_path: Path, precision: str) -> None:
     card = run(tmp_path / "run", engine={"device": "cpu", "threads": 1, "precision": precision})
     assert card.status == "complete"
     assert all(value.dtype == torch.float32 for value in load_file(tmp_path / "run/student.safetensors").values())
+
+
+def test_a_member_that_detaches_its_answer_is_found_in_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mlp, "forward", lambda self, values: self.classifier(self.hidden(self.trunk(values))).detach())
+    with pytest.raises(CheckFailedError, match=r"member 'student' gets no gradient from its KL with 'both'"):
+        run(tmp_path / "run")
