@@ -110,6 +110,8 @@ _PACKAGES = (
     _Package("lightning-fabric", "lightning_fabric", ("lightning-fabric",), "distill", "train"),
     _Package("safetensors", "safetensors", ("safetensors",), "distill, export", "train"),
     _Package("PyYAML", "yaml", ("PyYAML",), "recipes", "train"),
+    _Package("scikit-learn", "sklearn", ("scikit-learn",), "drawing splits of one's own rows", "train"),
+    _Package("tensorboard", "tensorboard", ("tensorboard",), "distill: event files", "train"),
     _Package("onnx", "onnx", ("onnx",), "export", "export"),
     _Package("onnxscript", "onnxscript", ("onnxscript",), "export", "export"),
     _Package("Jinja2", "jinja2", ("Jinja2",), "report", "report"),

@@ -48,4 +48,5 @@ def _read_with_soundfile(path: Path) -> tuple[NDArray[np.float32], int]:
                 )
             return samples, recording.samplerate
     except soundfile.SoundFileError as problem:
-        raise SampleError(f"{path}: cannot be decoded: {problem}") from None
+        reason = str(problem).rpartition(">: ")[2]  # what it says of the stream it was given means nothing to a user
+        raise SampleError(f"{path}: cannot be decoded: {reason}") from None

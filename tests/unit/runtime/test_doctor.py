@@ -29,6 +29,7 @@ MODULES = {
     "lightning-fabric": "lightning_fabric",
     "PyYAML": "yaml",
     "Jinja2": "jinja2",
+    "scikit-learn": "sklearn",
 }
 
 
