@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -13,7 +14,7 @@ from mstedge.runtime.preprocess.clip import padded_clip
 from mstedge.runtime.preprocess.decoded import Decoded
 from mstedge.runtime.preprocess.log_mel import log_mel_from_clip
 from mstedge.runtime.preprocess.pictures import picture_of_size
-from mstedge.specs import AudioSpec, ImageSpec, Spec
+from mstedge.specs import AudioSpec, ImageSpec, Scaling, Spec
 
 Floats = NDArray[np.float32]
 
@@ -66,9 +67,16 @@ def scaled(features: Floats, spec: Spec) -> Floats:
 def _scale_in_place(features: Floats, spec: Spec) -> None:
     if spec.scaling is None:
         return
-    trailing = (1, 1) if isinstance(spec, ImageSpec) else ()
-    features -= np.array(spec.scaling.mean, dtype=np.float32).reshape(-1, *trailing)
-    features /= np.array(spec.scaling.std, dtype=np.float32).reshape(-1, *trailing)
+    mean, std = _statistics(spec.scaling, (1, 1) if isinstance(spec, ImageSpec) else ())
+    features -= mean
+    features /= std
+
+
+@functools.lru_cache(maxsize=64)
+def _statistics(scaling: Scaling, trailing: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Mean and deviation as float32 arrays that broadcast over features: made once, not for every input."""
+    mean, std = (np.array(values, dtype=np.float32).reshape(-1, *trailing) for values in (scaling.mean, scaling.std))
+    return mean, std
 
 
 def _features_of_sound(decoded: Decoded, spec: AudioSpec) -> Floats:
