@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -140,10 +141,19 @@ def _pass_on(messages: Any, progress: Progress) -> None:
 
 
 def _start_worker(messages: Any) -> None:
-    """Let Ctrl-C end a worker at once and in silence: what it has done is in its checkpoint."""
+    """Let a worker end in silence with Ctrl-C or with its parent: what it has done is in its checkpoint."""
     global _messages  # noqa: PLW0603  a worker has one queue
     _messages = messages
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Leave no orphan that goes on writing into a run which somebody resumes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_in_worker(cell: Cell) -> RunCard:

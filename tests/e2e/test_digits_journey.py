@@ -172,3 +172,33 @@ def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "incomplete"
     assert run(["distill", "--resume", str(tmp_path / "run")]) == 0
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "complete"
+
+
+def test_a_killed_campaign_leaves_no_worker_behind_and_resumes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mstedge", "distill", "digits-audio", "--seeds", "2", "-o", str(tmp_path / "run")]
+    settings = ["--set=stages.collaborative.epochs=5", "--set=stages.distill.epochs=2"]
+    process = subprocess.Popen(
+        [*command, *settings], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=tmp_path
+    )
+    second = tmp_path / "run/seeds/1/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (second.exists() and second.stat().st_size):
+        time.sleep(0.05)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(workers) >= 2
+    process.kill()
+    process.wait(timeout=30)
+    while time.monotonic() < deadline and any(_alive(worker) for worker in workers):
+        time.sleep(0.05)
+    assert not any(_alive(worker) for worker in workers)
+    assert run(["distill", "--resume", str(tmp_path / "run")]) == 0
+    for folder in ("run", "run/seeds/1"):
+        assert json.loads((tmp_path / folder / "run.json").read_text())["status"] == "complete"
+
+
+def _alive(pid: str) -> bool:
+    """Tell a running process from one that is gone or waits for its end to be noticed."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
