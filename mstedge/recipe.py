@@ -127,6 +127,8 @@ class Distill(Record, frozen=True, kw_only=True):
         kl_decay: Factor on mu1 after epochs 0, 30, 60, ...
         balance_weight: Weight mu2 of the load-balancing term at epoch 0.
         balance_decay: Factor on mu2 after epochs 0, 10, 20, ...
+        learning_rate: Step size of student and router; none takes the optimiser's. The student has learnt already:
+            a fresh Adam with large steps throws it back.
     """
 
     epochs: int = 40
@@ -135,6 +137,7 @@ class Distill(Record, frozen=True, kw_only=True):
     kl_decay: float = 0.5
     balance_weight: float = 1.0
     balance_decay: float = 0.9
+    learning_rate: float | None = None
 
 
 class Stages(Record, frozen=True, kw_only=True):

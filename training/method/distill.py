@@ -39,7 +39,8 @@ class DistillPhase:
             "router": setup.router,
         }
         together = nn.ModuleList(self.learning.values())
-        self.optimisers: tuple[Any, ...] = (setup.engine.optimiser(together, setup.recipe.optimiser.learning_rate),)
+        rate = setup.recipe.stages.distill.learning_rate or setup.recipe.optimiser.learning_rate
+        self.optimisers: tuple[Any, ...] = (setup.engine.optimiser(together, rate),)
         self._table = torch.stack([all_logits(teacher, setup.train) for teacher in setup.specialised], dim=1)
 
     def run_epoch(self, epoch: int) -> EpochResult:

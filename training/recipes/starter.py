@@ -29,6 +29,7 @@ _OPTIONS = {
 }
 _MULTIMODAL = "multimodal"
 _SMALLEST_BATCH = 16
+_LATER_LEARNING_RATES = ("3.0e-4", "1.0e-4")  # stages 2 and 3, as in the built-in recipes
 # Shown only where they are not the default: few people change them.
 _RARE_KEYS = {"scaling", "low_hz", "high_hz", "log_floor", "mfcc_count", "pad_value", "scale"}
 
@@ -213,8 +214,10 @@ def _training_lines(rows: int) -> list[str]:
         f"  fraction: {Labels().fraction}  # share of the training labels that is used; the rest are unlabelled pairs",
         "stages:",
         f"  collaborative: {{epochs: {first.epochs}}}  # all networks learn together",
-        f"  specialise: {{epochs: {second.epochs}}}  # a MaskNet per tap brings its frozen teacher near the student",
-        f"  distill: {{epochs: {third.epochs}, top_k: {third.top_k}}}  # a router picks top_k teachers per sample",
+        "  # a MaskNet per tap brings its frozen teacher near the student",
+        f"  specialise: {{epochs: {second.epochs}, learning_rate: {_LATER_LEARNING_RATES[0]}}}",
+        "  # a router picks top_k teachers per sample; small steps, since the student has learnt already",
+        f"  distill: {{epochs: {third.epochs}, top_k: {third.top_k}, learning_rate: {_LATER_LEARNING_RATES[1]}}}",
         "optimiser:",
         f"  learning_rate: {Optimiser().learning_rate}",
         f"  batch_rows: {_batch_rows(rows)}  # the manifest has {rows} rows",
