@@ -5,6 +5,7 @@ Reading YAML and filling in what the data decide belongs to `mstedge.training`; 
 
 from __future__ import annotations
 
+import re
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -13,6 +14,7 @@ from mstedge.errors import ConfigError, nearest
 from mstedge.schema import Record
 from mstedge.specs import Spec
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OptionValue: TypeAlias = bool | int | float | str | list[int | str]
 
 
@@ -183,7 +185,7 @@ class Recipe(Record, frozen=True, kw_only=True):
 
     Attributes:
         schema: Version of this format.
-        name: Names the run folder.
+        name: Names the run folder: letters, digits, `.`, `_` and `-`.
         about: One line for people.
         data: Where rows come from.
         modalities: Front end of each modality, by name.
@@ -212,6 +214,7 @@ class Recipe(Record, frozen=True, kw_only=True):
     engine: Engine = Engine()
 
     def __post_init__(self) -> None:
+        _check_name("name", self.name)
         _check_modalities(self)
         _check_teachers(self)
         taps = sum(len(teacher.taps) for teacher in self.teachers)
@@ -235,6 +238,12 @@ def recipe_hash(recipe: Recipe) -> str:
     return sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
 
 
+def _check_name(where: str, name: str) -> None:
+    """Names become folders and keys of metrics and checkpoints, which use other signs as separators."""
+    if _NAME.fullmatch(name) is None:
+        raise ConfigError(f"{where} is {name!r}: expected letters, digits, '.', '_' and '-', a letter or digit first")
+
+
 def _check_modalities(recipe: Recipe) -> None:
     if len(recipe.modalities) < 2:
         raise ConfigError(
@@ -256,5 +265,6 @@ def _check_teachers(recipe: Recipe) -> None:
     if len(set(names)) != len(names) or "student" in names:
         raise ConfigError(f"teacher names are {names}: expected distinct names other than 'student'")
     for teacher in recipe.teachers:
+        _check_name("a teacher's name", teacher.name)
         if not teacher.taps or not teacher.modalities:
             raise ConfigError(f"teacher {teacher.name!r} needs at least one modality and one tap")

@@ -7,6 +7,7 @@ after a test has changed a file on purpose.
 from __future__ import annotations
 
 import io
+import shutil
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -62,21 +63,12 @@ def make_bundle(
     """
     spec = SPECS[kind]
     weights, bias = network_weights(spec, seed)
-    contents = [raw_input(spec, seed, number) for number in range(cases)]
-    (folder / "golden" / "raw").mkdir(parents=True) if raw else (folder / "golden").mkdir(parents=True)
-    (folder / "parity").mkdir()
     names = [f"golden/raw/case-{number}{SUFFIXES[kind]}" for number in range(cases)]
-    scratch = folder / "golden"
-    features, digests = [], []
-    for number, content in enumerate(contents):
-        path = folder / names[number] if raw else scratch / f"scratch{SUFFIXES[kind]}"
-        path.write_bytes(content)
-        one, digest = features_of(path, spec)
-        features.append(one)
-        digests.append(digest)
-        if not raw:
-            path.unlink()
-    stacked = np.stack(features).astype(np.float32)
+    (folder / "golden/raw").mkdir(parents=True)
+    (folder / "parity").mkdir()
+    stacked, digests = write_inputs(folder, names, spec, seed)
+    if not raw:
+        shutil.rmtree(folder / "golden/raw")
     logits = logits_of(stacked, weights, bias)
     golden = tuple(
         GoldenCase(
@@ -107,6 +99,17 @@ def make_bundle(
     write_atomically(folder / "parity" / "report.json", encode_json(_parity(cases)))
     write_atomically(folder / "manifest.json", encode_json(manifest))
     return seal(folder)
+
+
+def write_inputs(folder: Path, names: list[str], spec: Spec, seed: int) -> tuple[NDArray[np.float32], list[str]]:
+    """Write raw inputs and give their features [cases, *shape] and digests."""
+    features, digests = [], []
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(raw_input(spec, seed, number))
+        one, digest = features_of(folder / name, spec)
+        features.append(one)
+        digests.append(digest)
+    return np.stack(features).astype(np.float32), digests
 
 
 def seal(folder: Path) -> Path:

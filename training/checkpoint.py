@@ -84,13 +84,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(cursor, tensors)
 
 
-def module_tensors(modules: Mapping[str, nn.Module], prefix: str) -> dict[str, Tensor]:
+def module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """Name every weight and buffer of several modules."""
-    return {
-        f"{prefix}/{name}/{key}": value
-        for name, module in modules.items()
-        for key, value in module.state_dict().items()
-    }
+    return {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
 
 
 def load_modules(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:

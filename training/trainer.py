@@ -93,8 +93,7 @@ class Trainer:
             result = phase.run_epoch(epoch)
             if result.score is not None and (best_score is None or result.score < best_score):
                 best_score = result.score
-                best = {name: value.clone() for name, value in module_tensors(phase.learning, "best").items()}
-                best = {name.removeprefix("best/"): value for name, value in best.items()}
+                best = {name: value.clone() for name, value in module_tensors(phase.learning).items()}
             self._recorder.record(phase.stage, epoch, result.rows)
             self.seconds[phase.stage] = before + time.monotonic() - started
             self._listener(phase.stage, epoch + 1, phase.epochs)
@@ -112,7 +111,7 @@ class Trainer:
         cursor = Cursor(
             phase=position, epochs_done=done, best=score, metric_rows=self._recorder.rows, seconds=self.seconds
         )
-        tensors = module_tensors(self._setup.modules(), "modules")
+        tensors = {f"modules/{name}": value for name, value in module_tensors(self._setup.modules()).items()}
         tensors |= {f"best/{name}": value for name, value in best.items()}
         if phase is not None:
             tensors |= optimiser_tensors(phase.optimisers)

@@ -111,8 +111,7 @@ def _parsed(text: str) -> object:
 
 
 def _text(manifest: Path, student: str, guesses: Mapping[str, Guess], path: str, rows: int) -> str:
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", manifest.stem).strip("-").lower() or "own-data"
-    name = f"{stem}-{re.sub(r'[^A-Za-z0-9]+', '-', student).strip('-').lower()}".strip("-")
+    name = f"{_fit_name(manifest.stem, 'own-data')}-{_fit_name(student, 'student')}".lower()
     others = [each for each in guesses if each != student]
     return "\n".join(
         [
@@ -186,12 +185,26 @@ def _teacher_lines(student: str, guesses: Mapping[str, Guess]) -> list[str]:
         if name == student:
             continue
         lines += [
-            f"  - name: {_quoted(name + '-teacher' if name in taken else name)}",
+            f"  - name: {_quoted(_teacher_name(name, taken))}",
             f"    modalities: [{_quoted(name)}]",
             *(f"    {line}" for line in _network_lines(guess.spec)),
             "    taps: [hidden]",
         ]
     return lines
+
+
+def _teacher_name(modality: str, taken: set[str]) -> str:
+    """Name a teacher after what it sees, and like nobody else."""
+    name = _fit_name(modality, "helper")
+    while name in taken:
+        name = f"{name}-teacher"
+    taken.add(name)
+    return name
+
+
+def _fit_name(text: str, otherwise: str) -> str:
+    """Turn the name of a file or column into one that a recipe may have."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-") or otherwise
 
 
 def _network_lines(spec: Spec) -> list[str]:

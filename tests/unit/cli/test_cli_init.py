@@ -98,6 +98,18 @@ def test_sound_is_the_student_unless_said(tmp_path: Path, capsys: pytest.Capture
     assert recipe.modalities["motion"] == ArraySpec(shape=(50, 6))
 
 
+def test_names_of_columns_become_names_that_a_recipe_may_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_data(tmp_path, ("sound", "picture", "motion"))
+    text = manifest.read_text(encoding="utf-8")
+    header, _, rest = text.partition("\n")
+    manifest.write_text(header.replace("picture", "\u00fc").replace("motion", "\u00e4") + "\n" + rest, encoding="utf-8")
+    recipe = printed_recipe(capsys, str(manifest))
+    assert [each.name for each in recipe.teachers] == ["multimodal", "helper", "helper-teacher"]
+    assert set(recipe.modalities) == {"sound", "\u00fc", "\u00e4"}
+
+
 def test_networks_can_be_built_and_have_the_taps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     from mstedge.training.models.registry import build_network
@@ -175,7 +187,7 @@ def test_any_column_name_survives_yaml(tmp_path: Path, capsys: pytest.CaptureFix
     manifest.write_text(manifest.read_text().replace("sound,picture", f"on,{quoted}", 1))
     recipe = printed_recipe(capsys, str(manifest))
     assert list(recipe.modalities) == ["on", column]
-    assert recipe.teachers[1].name == column
+    assert recipe.teachers[1].modalities == (column,)
 
 
 def test_modality_may_be_called_like_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,16 +29,6 @@ from hypothesis import strategies as st
 from mstedge.errors import BundleError, UsageError
 from mstedge.runtime.bundle import open_bundle
 from mstedge.runtime.bundle.golden import check_json_depth, floats_from_npy
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("pristine") / "a.bundle")
-
-
-@pytest.fixture
-def bundle(pristine: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(pristine, tmp_path / "b.bundle"))
 
 
 @pytest.mark.parametrize("kind", ["audio", "image", "array"])

@@ -27,16 +27,6 @@ FILES = (
 )
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("pristine") / "a.bundle")
-
-
-@pytest.fixture
-def bundle(pristine: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(pristine, tmp_path / "b.bundle"))
-
-
 def refusal(folder: Path) -> BundleError:
     """Open a bundle that must be refused: exit code 1, and a hint."""
     with pytest.raises(BundleError) as caught:

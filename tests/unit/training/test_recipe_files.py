@@ -44,6 +44,8 @@ def test_overrides_reach_every_depth() -> None:
         ("modalities.audio.high_hz=9000", r"high_hz is 9000\.0: expected low_hz < high_hz <= rate / 2"),
         ("engine.device=tpu", r"engine\.device is 'tpu'[\s\S]*choose from: auto, cpu, cuda"),
         ("teachers=[]", "teachers is empty"),
+        ("name=../../elsewhere", r"name is '\.\./\.\./elsewhere': expected letters, digits"),
+        ("teachers.0.name=a|b", r"a teacher's name is 'a\|b': expected letters, digits"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place_and_the_way_out(override: str, message: str) -> None:
