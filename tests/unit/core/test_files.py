@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from mstedge import files
 from mstedge.errors import UsageError
 from mstedge.files import folder_written_atomically, sha256_of_file, write_atomically
 
@@ -79,6 +83,40 @@ def test_a_block_that_fails_keeps_the_old_folder(tmp_path: Path, problem: type[B
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
 
 
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_replacing_a_folder_ends_with_the_new_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(files, "_exchanged", lambda _new, _target: False)
+    for content in ("old", "new"):
+        with folder_written_atomically(tmp_path / "folder") as folder:
+            (folder / content).touch()
+    assert [str(each.relative_to(tmp_path)) for each in sorted(tmp_path.rglob("*"))] == ["folder", "folder/new"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_whoever_looks_while_a_folder_is_replaced_sees_one_of_the_two(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    with folder_written_atomically(target) as folder:
+        (folder / "0").touch()
+    done, missing = threading.Event(), []
+
+    def look() -> None:
+        while not done.is_set():
+            if not target.exists():
+                missing.append(time.monotonic())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for number in range(100):
+        with folder_written_atomically(target) as folder:
+            (folder / str(number)).touch()
+    done.set()
+    watcher.join()
+    assert missing == []
+
+
 def test_the_old_folder_comes_back_when_the_new_one_cannot_move(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +131,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_move(
         return replace(self, other)
 
     monkeypatch.setattr(Path, "replace", refuse_new)
+    monkeypatch.setattr(files, "_exchanged", lambda _new, _target: False)  # a file system that cannot
     with pytest.raises(OSError, match="Input/output error"), folder_written_atomically(target) as folder:
         (folder / "new").write_bytes(b"2")
     assert [each.name for each in target.iterdir()] == ["old"]
