@@ -9,28 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from mstedge.errors import ConfigError, nearest
+from mstedge.training.models.classifier import Classifier, MeanOverPlaces, Shape, single_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Shape = tuple[int, ...]
 
-
-class _Classifier(nn.Module):
-    """A trunk, a hidden layer and the classifier: what every network for one sensor is."""
-
-    def __init__(self, trunk: nn.Module, embedding: int, hidden: int, classes: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.hidden = nn.Linear(embedding, hidden)
-        self.classifier = nn.Linear(hidden, classes)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Give logits [batch, classes] for [batch, *input_shape]."""
-        return self.classifier(torch.relu(self.hidden(self.trunk(values))))  # type: ignore[no-any-return]
-
-
-class Cnn(_Classifier):
+class Cnn(Classifier):
     """A few convolutions over [channels, height, width]: log-mel pictures and images.
 
     Each block is 3x3 convolution, BatchNorm, ReLU, and 2x2 max pooling while both sides allow it; then the mean over
@@ -46,10 +31,10 @@ class Cnn(_Classifier):
     def __init__(
         self, input_shapes: Sequence[Shape], classes: int, *, channels: Sequence[int] = (16, 32, 64), hidden: int = 64
     ) -> None:
-        super().__init__(_cnn_trunk(_single(input_shapes, 3, "cnn"), channels), channels[-1], hidden, classes)
+        super().__init__(_cnn_trunk(single_shape(input_shapes, 3, "cnn"), channels), channels[-1], hidden, classes)
 
 
-class TemporalCnn(_Classifier):
+class TemporalCnn(Classifier):
     """Convolutions over time with the bands as channels: sound on a small CPU (Choi et al. 2019, arXiv 1904.03814).
 
     Each block is a convolution over five frames (stride 2 from the second block on), BatchNorm and ReLU; then the mean
@@ -66,10 +51,12 @@ class TemporalCnn(_Classifier):
     def __init__(
         self, input_shapes: Sequence[Shape], classes: int, *, channels: Sequence[int] = (48, 48, 64), hidden: int = 64
     ) -> None:
-        super().__init__(_temporal_trunk(_single(input_shapes, 3, "temporal"), channels), channels[-1], hidden, classes)
+        super().__init__(
+            _temporal_trunk(single_shape(input_shapes, 3, "temporal"), channels), channels[-1], hidden, classes
+        )
 
 
-class Mlp(_Classifier):
+class Mlp(Classifier):
     """Fully connected layers over a flattened array. Tap: `hidden` (the last hidden layer, before its activation).
 
     Args:
@@ -79,7 +66,7 @@ class Mlp(_Classifier):
     """
 
     def __init__(self, input_shapes: Sequence[Shape], classes: int, *, widths: Sequence[int] = (128, 64)) -> None:
-        size = math.prod(_single(input_shapes, None, "mlp"))
+        size = math.prod(single_shape(input_shapes, None, "mlp"))
         layers: list[nn.Module] = [nn.Flatten()]
         for width in widths[:-1]:
             layers += [nn.Linear(size, width), nn.ReLU()]
@@ -131,17 +118,12 @@ class _BandsAsChannels(nn.Module):
         return values.flatten(1, 2).transpose(1, 2)
 
 
-class _MeanOverPlaces(nn.Module):
-    def forward(self, values: Tensor) -> Tensor:
-        return values.flatten(2).mean(dim=2)
-
-
 def _trunk(kind: str, shape: Shape, channels: Sequence[int]) -> nn.Module:
     """Make a trunk that gives one embedding [batch, channels[-1]]."""
     if kind == "cnn":
-        return _cnn_trunk(_single([shape], 3, kind), channels)
+        return _cnn_trunk(single_shape([shape], 3, kind), channels)
     if kind == "temporal":
-        return _temporal_trunk(_single([shape], 3, kind), channels)
+        return _temporal_trunk(single_shape([shape], 3, kind), channels)
     if kind == "mlp":
         width = channels[-1]
         first = nn.Linear(math.prod(shape), width)
@@ -158,7 +140,7 @@ def _cnn_trunk(shape: Shape, channels: Sequence[int]) -> nn.Sequential:
             layers.append(nn.MaxPool2d(2))
             height, width = height // 2, width // 2
         inputs = outputs
-    return nn.Sequential(*layers, _MeanOverPlaces())
+    return nn.Sequential(*layers, MeanOverPlaces())
 
 
 def _temporal_trunk(shape: Shape, channels: Sequence[int]) -> nn.Sequential:
@@ -169,11 +151,4 @@ def _temporal_trunk(shape: Shape, channels: Sequence[int]) -> nn.Sequential:
         layers.append(nn.Conv1d(inputs, outputs, 5, stride=stride, padding=2, bias=False))
         layers += [nn.BatchNorm1d(outputs), nn.ReLU()]
         inputs = outputs
-    return nn.Sequential(*layers, _MeanOverPlaces())
-
-
-def _single(shapes: Sequence[Shape], rank: int | None, network: str) -> Shape:
-    if len(shapes) != 1 or (rank is not None and len(shapes[0]) != rank):
-        wanted = "one modality" if rank is None else "one modality with features [channels, height, width]"
-        raise ConfigError(f"network {network!r} takes {wanted}, not {list(shapes)}")
-    return shapes[0]
+    return nn.Sequential(*layers, MeanOverPlaces())

@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from mstedge.errors import ConfigError, UsageError, nearest
+from mstedge.training.models.attention import AttentionNet
 from mstedge.training.models.networks import Cnn, Fusion, Mlp, TemporalCnn
+from mstedge.training.models.volume import VolumeCnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mstedge.recipe import OptionValue
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"cnn": Cnn, "fusion": Fusion, "mlp": Mlp, "temporal": TemporalCnn}
+# `dense.Segmenter` is not here: its answer is a map, and recipes train classifiers.
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "attention": AttentionNet,
+    "cnn": Cnn,
+    "fusion": Fusion,
+    "mlp": Mlp,
+    "temporal": TemporalCnn,
+    "volume": VolumeCnn,
+}
 
 
 def build_network(
