@@ -8,6 +8,10 @@ TEST_WORKERS ?= 2
 
 export NO_MKDOCS_2_WARNING := 1
 
+# TensorRT-RTX builds engines without a GPU, so that the tests can. These wheels hold it; the packages without their
+# suffixes fetch it from elsewhere. Where there is no such wheel, the tests that need it skip and say so.
+TENSORRT_RTX := tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.mstedge-installed
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
@@ -67,4 +71,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing mstedge and its tools into $(VENV): some minutes the first time" >&2
 	$(if $(TORCH_INDEX),$(PIP_INSTALL) --no-deps torch --index-url $(TORCH_INDEX))
 	$(PIP_INSTALL) -e '.[dev]'
+	$(if $(filter x86_64,$(shell uname -m)),$(PIP_INSTALL) --no-deps $(TENSORRT_RTX) || \
+		echo "no TensorRT-RTX here: the tests that build engines will be skipped" >&2)
 	@touch $@

@@ -17,43 +17,54 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mstedge.export.student import TrainedStudent
+    from mstedge.export.student import Student
+    from mstedge.runtime.backends import EngineSession
 
 LEAST_CASES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenRows:
-    """The rows of the test part that become golden cases.
+    """The held-out rows that become golden cases.
 
     Attributes:
-        rows: Their positions in the test part.
+        rows: Their positions among the held-out rows.
+        ids: Their names.
         features: float32 [cases, *feature_shape].
-        logits: float32 [cases, classes], the torch student's.
+        logits: float32 [cases, classes], the exported model's in the engine that the gate measured.
     """
 
     rows: tuple[int, ...]
+    ids: tuple[str, ...]
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
 
 
-def golden_rows(student: TrainedStudent) -> GoldenRows:
-    """Choose one test row per class, and further ones up to eight: always the first, so that a run gives the same.
+def golden_rows(student: Student, session: EngineSession) -> GoldenRows:
+    """Choose one held-out row per class, and further ones up to eight: always the first, so that a run gives the same.
+
+    Args:
+        student: Where they come from.
+        session: The exported model: a device must give what it gives.
 
     Raises:
-        CheckFailedError: The test part has no row.
+        CheckFailedError: There is no held-out row, or the model gives values that are not finite.
     """
-    part = student.dataset.parts["test"]
-    firsts = [int(np.flatnonzero(part.labels == label)[0]) for label in np.unique(part.labels[part.labels >= 0])]
-    others = [row for row in range(part.rows) if row not in set(firsts)]
+    held_out = student.held_out
+    labels = held_out.labels
+    firsts = [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels[labels >= 0])]
+    others = [row for row in range(min(len(held_out), LEAST_CASES + len(firsts))) if row not in set(firsts)]
     rows = tuple(sorted(firsts + others[: max(0, LEAST_CASES - len(firsts))]))
     if not rows:
-        raise CheckFailedError("the test part has no row for a golden case")
-    features = part.features[student.card.student.modality][list(rows)]
-    return GoldenRows(rows, features, student.reference_logits(features))
+        raise CheckFailedError("there is no held-out row for a golden case")
+    features = held_out.features[list(rows)]
+    logits = np.concatenate([session.run(row[np.newaxis]) for row in features])
+    if not np.isfinite(logits).all():
+        raise CheckFailedError("the model gives values that are not finite: no bundle can carry it")
+    return GoldenRows(rows, tuple(held_out.ids[row] for row in rows), features, logits)
 
 
-def write_golden(student: TrainedStudent, golden: GoldenRows, folder: Path, *, raw: bool) -> None:
+def write_golden(student: Student, golden: GoldenRows, folder: Path, *, raw: bool) -> None:
     """Write golden cases into a bundle that is being made.
 
     Args:
@@ -72,24 +83,22 @@ def write_golden(student: TrainedStudent, golden: GoldenRows, folder: Path, *, r
     (folder / GOLDEN_CASES_NAME).write_bytes(encode_json(GoldenCases(cases=cases)))
 
 
-def _case(student: TrainedStudent, golden: GoldenRows, index: int, folder: Path, *, raw: bool) -> GoldenCase:
-    row = golden.rows[index]
+def _case(student: Student, golden: GoldenRows, index: int, folder: Path, *, raw: bool) -> GoldenCase:
     name, digest = _raw_file(student, golden, index, folder) if raw else (None, None)
     return GoldenCase(
-        id=student.dataset.parts["test"].ids[row],
+        id=golden.ids[index],
         index=index,
         label=int(golden.logits[index].argmax()),
-        licence=student.dataset.source.licence,
+        licence=student.licence,
         file=name,
         decoded_sha256=digest,
     )
 
 
-def _raw_file(student: TrainedStudent, golden: GoldenRows, index: int, folder: Path) -> tuple[str, str]:
+def _raw_file(student: Student, golden: GoldenRows, index: int, folder: Path) -> tuple[str, str]:
     """Write the recording and prove that the file alone leads to the training features, bit for bit."""
-    modality = student.card.student.modality
-    spec = student.dataset.specs[modality]
-    recording = student.dataset.source.raw_file("test", modality, golden.rows[index])
+    spec = student.spec
+    recording = student.recording(golden.rows[index])
     name = f"golden/{index:03d}{recording.suffix}"
     (folder / name).write_bytes(recording.content)
     decoded = decode_file(folder / name, spec)

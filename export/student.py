@@ -1,54 +1,95 @@
-"""The student of a run, built again for export."""
+"""What export needs of a student, wherever it was trained."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
-from mstedge.errors import UsageError
-from mstedge.files import sha256_of_file
-from mstedge.run_card import WEIGHTS_NAME, RunCard
-from mstedge.training.models.registry import build_network
-from mstedge.training.runs import read_card, stored_recipe
-from mstedge.training.sources import load_dataset
+from mstedge.manifest import Tensor
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    import numpy as np
     from numpy.typing import NDArray
-    from torch import nn
 
-    from mstedge.recipe import Recipe
-    from mstedge.training.data.dataset import Dataset
+    from mstedge.manifest import Lineage, Postprocess
+    from mstedge.specs import Spec
+    from mstedge.training.data.source import RawFile
 
-_ROWS_AT_ONCE = 256
+OUTPUT_NAME = "logits"
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedStudent:
-    """A student with everything that its export needs.
+class Rows:
+    """Rows of one's data as the student sees them.
 
     Attributes:
-        card: The run's card.
-        recipe: The run's recipe.
-        network: The student, weights loaded, in evaluation mode on the CPU.
-        dataset: The run's rows, proved to be the same.
-        weights_sha256: Digest of student.safetensors.
+        ids: One name per row.
+        clusters: The independent unit that each row comes from.
+        labels: int64 [rows]; negative for rows without one.
+        features: float32 [rows, *feature_shape].
     """
 
-    card: RunCard
-    recipe: Recipe
-    network: nn.Module
-    dataset: Dataset
-    weights_sha256: str
+    ids: tuple[str, ...]
+    clusters: tuple[str, ...]
+    labels: NDArray[np.int64]
+    features: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Student(Protocol):
+    """A trained network for one modality, with its rows."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes, in the order of the logits."""
+
+    @property
+    def modality(self) -> str:
+        """What the device senses; also the name of the graph's input."""
+
+    @property
+    def spec(self) -> Spec:
+        """Its complete front end."""
+
+    @property
+    def postprocess(self) -> Postprocess:
+        """From logits to an answer."""
+
+    @property
+    def lineage(self) -> Lineage:
+        """How it came to be."""
+
+    @property
+    def licence(self) -> str:
+        """Terms of the recordings."""
+
+    @property
+    def shareable(self) -> bool:
+        """Whether recordings may travel in a bundle."""
+
+    @property
+    def training(self) -> Rows:
+        """Rows that it learnt from: calibration takes its rows from here."""
+
+    @property
+    def held_out(self) -> Rows:
+        """Rows that it has never seen: the gate's."""
+
+    def graph(self) -> bytes:
+        """Give the student as an fp32 ONNX graph: input named after the modality, output `logits`, any batch.
+
+        Raises:
+            CheckFailedError: It cannot be converted.
+        """
 
     def reference_logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the torch student.
+        """Answer as the student was trained to.
 
         Args:
             features: float32 [rows, *feature_shape].
@@ -56,47 +97,18 @@ class TrainedStudent:
         Returns:
             float32 [rows, classes].
         """
-        with torch.no_grad():
-            chunks = [
-                self.network(torch.from_numpy(features[start : start + _ROWS_AT_ONCE])).numpy()
-                for start in range(0, len(features), _ROWS_AT_ONCE)
-            ]
-        return np.concatenate(chunks)
+
+    def recording(self, row: int) -> RawFile:
+        """Give a held-out row as the file that a device would read.
+
+        Raises:
+            SampleError: It cannot be read.
+        """
 
 
-def load_student(folder: Path, *, allow_code: bool = False) -> TrainedStudent:
-    """Build the student of a complete run again.
-
-    Args:
-        folder: The run folder.
-        allow_code: Whether the run may name a user's own network.
-
-    Raises:
-        UsageError: The folder is not a complete run, its weights do not fit, or its data have changed.
-    """
-    card = read_card(folder)
-    if card.status != "complete":
-        raise UsageError(f"{folder}: the run is not complete", hint=f"mstedge distill --resume {folder}")
-    recipe = stored_recipe(folder)
-    dataset = load_dataset(recipe)
-    if dataset.sha256 != card.lineage.data_sha256:
-        raise UsageError(
-            f"{folder}: the data are not those that the student learnt from "
-            f"({dataset.sha256[:12]}, then {card.lineage.data_sha256[:12]})",
-            hint="parity and golden cases need the same rows: restore them, or distil again",
-        )
-    weights = folder / WEIGHTS_NAME
-    network = _network(card, weights, allow_code=allow_code)
-    return TrainedStudent(card, recipe, network, dataset, sha256_of_file(weights))
-
-
-def _network(card: RunCard, weights: Path, *, allow_code: bool) -> nn.Module:
-    shape = card.specs[card.student.modality].feature_shape
-    network = build_network(
-        card.student.network, [shape], len(card.labels), card.student.options, allow_code=allow_code
+def tensors_of(student: Student) -> tuple[Tensor, Tensor]:
+    """Describe the input and the output of a student's graph."""
+    return (
+        Tensor(name=student.modality, shape=student.spec.feature_shape),
+        Tensor(name=OUTPUT_NAME, shape=(len(student.labels),)),
     )
-    try:
-        network.load_state_dict(load_file(weights))
-    except (SafetensorError, OSError, RuntimeError) as problem:
-        raise UsageError(f"{weights}: these are not the student's weights: {problem}") from problem
-    return network.eval()

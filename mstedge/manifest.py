@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from mstedge.engine_recipe import EngineRecipe
 from mstedge.errors import BundleError
+from mstedge.limits import Precision
+from mstedge.parity import Scope
 from mstedge.schema import Record
 from mstedge.specs import Spec
-from mstedge.verdicts import Precision, Scope, Verdict
+from mstedge.verdicts import Verdict
 
 MANIFEST_NAME = "manifest.json"
 SUMS_NAME = "SHA256SUMS"
@@ -18,6 +21,16 @@ GOLDEN_CASES_NAME = "golden/cases.json"
 GOLDEN_FEATURES_NAME = "golden/features.npy"
 GOLDEN_LOGITS_NAME = "golden/logits.npy"
 PARITY_REPORT_NAME = "parity/report.json"
+PARITY_ROWS_NAME = "parity/rows.json"
+PARITY_FEATURES_NAME = "parity/features.npy"
+PARITY_LOGITS_NAME = "parity/logits.npy"
+CALIBRATION_NAME = "parity/calibration.json"
+IR_NAME = "model.xml"
+IR_WEIGHTS_NAME = "model.bin"
+SIGNATURE_NAME = "SIGNATURE"
+
+Target: TypeAlias = Literal["onnx", "openvino", "trt"]
+TARGETS: tuple[Target, ...] = ("onnx", "openvino", "trt")
 
 
 class Tensor(Record, frozen=True, kw_only=True):
@@ -53,21 +66,52 @@ class Postprocess(Record, frozen=True, kw_only=True):
 
 
 class ParitySummary(Record, frozen=True, kw_only=True):
-    """The gate's outcome, so that every command can show it."""
+    """The gate's outcome, so that every command can show it.
+
+    Attributes:
+        verdict: What the gate said.
+        scope: Whether the portable graph or an engine was measured.
+        rows: Number of rows compared.
+        failure_allowed: The verdict is not `pass`, and whoever exported the bundle wanted it all the same.
+    """
 
     verdict: Verdict
     scope: Scope
     rows: int
+    failure_allowed: bool = False
+
+
+class Quantisation(Record, frozen=True, kw_only=True):
+    """How an int8 graph came to be.
+
+    Attributes:
+        form: `uint8` activations with int32 biases, which ONNX Runtime computes fastest on x86; or `symmetric` int8
+            throughout with float biases, which TensorRT and OpenVINO take. Weights are int8 per channel in both.
+        method: How activation ranges follow from what was seen.
+        rows: Number of calibration rows; parity/calibration.json names them.
+    """
+
+    form: Literal["uint8", "symmetric"]
+    method: Literal["minmax", "entropy", "percentile"]
+    rows: int
+
+
+class IrFiles(Record, frozen=True, kw_only=True):
+    """OpenVINO's form of the model; it was converted from the ONNX file beside it."""
+
+    model: str = IR_NAME
+    weights: str = IR_WEIGHTS_NAME
 
 
 class Lineage(Record, frozen=True, kw_only=True):
     """How the student came to be; nothing of the machine or the person that made it.
 
     Attributes:
+        origin: `run`, or `onnx` for a student that was trained elsewhere and of which less is known.
         recipe: Name of the recipe.
         recipe_sha256: Digest of the resolved recipe.
-        data_sha256: Digest of the training data's features and labels.
-        weights_sha256: Digest of student.safetensors.
+        data_sha256: Digest of the training data's features and labels; for `onnx` of the rows that were given.
+        weights_sha256: Digest of student.safetensors; for `onnx` of the file that was given.
         seed: Seed of the run.
         network: Name of the student's network.
         parameters: Its number of trainable values.
@@ -76,15 +120,16 @@ class Lineage(Record, frozen=True, kw_only=True):
         modalities: What the student learnt from.
     """
 
-    recipe: str
-    recipe_sha256: str
     data_sha256: str
     weights_sha256: str
-    seed: int
     network: str
     parameters: int
     modalities: tuple[str, ...]
     versions: dict[str, str]
+    origin: Literal["run", "onnx"] = "run"
+    recipe: str | None = None
+    recipe_sha256: str | None = None
+    seed: int | None = None
     git_commit: str | None = None
 
 
@@ -128,9 +173,13 @@ class Manifest(Record, frozen=True, kw_only=True):
         input: The network's input.
         output: The network's output.
         postprocess: From logits to an answer.
-        target: What the model file is for.
+        target: What the bundle is for.
         precision: Arithmetic that the graph carries.
-        model: The model file.
+        model: The ONNX file.
+        ir: OpenVINO's form of it, for that target.
+        engine: How TensorRT shall build an engine from the ONNX file, for that target.
+        quantisation: How an int8 graph came to be.
+        kept: Nodes that stay in fp32 although the precision is another.
         parity: The gate's outcome.
         lineage: How it was made.
     """
@@ -146,11 +195,19 @@ class Manifest(Record, frozen=True, kw_only=True):
     lineage: Lineage
     task: Literal["classification"] = "classification"
     postprocess: Postprocess = Postprocess()
-    target: Literal["onnx"] = "onnx"
+    target: Target = "onnx"
     precision: Precision = "fp32"
     model: str = MODEL_NAME
+    ir: IrFiles | None = None
+    engine: EngineRecipe | None = None
+    quantisation: Quantisation | None = None
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if (self.ir is not None) != (self.target == "openvino") or (self.engine is not None) != (self.target == "trt"):
+            raise BundleError(f"the target is {self.target!r}, but the files are those of another")
+        if (self.quantisation is not None) != (self.precision == "int8"):
+            raise BundleError(f"the precision is {self.precision!r}, but how it was quantised says otherwise")
         if self.output.shape != (len(self.labels),):
             raise BundleError(f"output has shape {self.output.shape}, but there are {len(self.labels)} labels")
 

@@ -41,6 +41,7 @@ class VerifyReport(Record, frozen=True, kw_only=True):
         passed: Whether every case gives what it must.
         backend: Engine that ran it, with its version.
         files: Number of files whose digest was checked.
+        signature: Fingerprint of the key whose signature was checked; none where none was asked for.
         cases: Every golden case.
     """
 
@@ -49,4 +50,5 @@ class VerifyReport(Record, frozen=True, kw_only=True):
     passed: bool
     backend: str
     files: int
+    signature: str | None = None
     cases: tuple[CaseResult, ...]

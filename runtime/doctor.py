@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mstedge.bench_result import Environment
-from mstedge.runtime.environment import package_version, read_environment
+from mstedge.runtime.environment import TENSORRT, TENSORRT_RTX, l4t_release, package_version, read_environment
+from mstedge.runtime.trt.library import install_line
 from mstedge.schema import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from mstedge.engine_build import LibraryName
 
 _LEAST_PYTHON = (3, 10)
 _LEAST_NUMPY = (1, 23)
@@ -94,6 +98,7 @@ class _Package(NamedTuple):
     distributions: tuple[str, ...]
     needed_by: str
     extra: str | None
+    library: LibraryName | None = None
 
 
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
@@ -103,6 +108,11 @@ _PACKAGES = (
     _Package("msgspec", "msgspec", ("msgspec",), "everything", None),
     _Package("typer", "typer", ("typer",), "the command line", None),
     _Package("onnxruntime", "onnxruntime", _ONNXRUNTIME, "predict, verify, bench, export", "onnxruntime"),
+    _Package("openvino", "openvino", ("openvino",), "bundles for openvino: export, predict, verify", "openvino"),
+    _Package("tensorrt", "tensorrt", TENSORRT, "build, on the GPU that runs the engine", "tensorrt", "tensorrt"),
+    _Package(
+        "tensorrt-rtx", "tensorrt_rtx_bindings", TENSORRT_RTX, "build, also without a GPU", "tensorrt", "tensorrt-rtx"
+    ),
     _Package("opencv", "cv2", _OPENCV, "images", "image"),
     _Package("soundfile", "soundfile", ("soundfile",), "audio other than PCM wav", "audio"),
     _Package("soxr", "soxr", ("soxr",), "audio at another rate than the bundle's", "audio"),
@@ -116,6 +126,7 @@ _PACKAGES = (
     _Package("onnxscript", "onnxscript", ("onnxscript",), "export", "export"),
     _Package("Jinja2", "jinja2", ("Jinja2",), "report", "report"),
     _Package("matplotlib", "matplotlib", ("matplotlib",), "report", "report"),
+    _Package("cryptography", "cryptography", ("cryptography",), "sign, verify --key", "sign"),
 )
 
 
@@ -173,9 +184,15 @@ def _state_of(package: _Package) -> PackageState:
         name=package.name,
         version=version,
         needed_by=package.needed_by,
-        install=f"pip install '{'mstedge' if package.extra is None else f'mstedge[{package.extra}]'}'",
+        install=_install_line(package),
         base=package.extra is None,
     )
+
+
+def _install_line(package: _Package) -> str:
+    if package.library == "tensorrt-rtx" or (package.library and platform.machine() != "x86_64"):
+        return install_line(package.library, l4t_release())
+    return f"pip install '{'mstedge' if package.extra is None else f'mstedge[{package.extra}]'}'"
 
 
 def _module_is_here(name: str) -> bool:

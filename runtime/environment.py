@@ -18,12 +18,18 @@ from mstedge.bench_result import Environment
 _ROOT = Path("/")
 _LONGEST_TEXT = 200
 _LARGEST_FILE_BYTES = 1 << 20
+# NVIDIA's packages without a suffix fetch those with one; a Jetson's own has none.
+TENSORRT = ("tensorrt", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
+TENSORRT_RTX = ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings")
 _PACKAGES = (
     "mstedge",
     "numpy",
     "msgspec",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
+    *TENSORRT,
+    *TENSORRT_RTX,
     "opencv-python-headless",
     "opencv-python",
     "opencv-contrib-python-headless",

@@ -13,7 +13,7 @@ import numpy as np
 
 from mstedge.errors import BundleError, SampleError
 from mstedge.prediction import Prediction, StageTimes
-from mstedge.runtime.backends import DEFAULT_BACKEND, EngineOptions, EngineSession, backend_named
+from mstedge.runtime.backends import BACKEND_OF_TARGET, EngineOptions, EngineSession, Network, backend_named
 from mstedge.runtime.bundle import Bundle, open_bundle
 from mstedge.runtime.postprocess import Answer, answer_from_logits
 from mstedge.runtime.preprocess import Decoded, decode_file, decoded_from_array, features_from_decoded
@@ -141,12 +141,12 @@ class Predictor:
         return decoded, logits
 
 
-def load(folder: str | Path, *, backend: str = DEFAULT_BACKEND, threads: int | None = None) -> Predictor:
+def load(folder: str | Path, *, backend: str | None = None, threads: int | None = None) -> Predictor:
     """Open a bundle and make it ready to answer.
 
     Args:
         folder: The bundle.
-        backend: Engine that shall run it.
+        backend: Engine that shall run it; none for the one that the bundle is for.
         threads: Threads of one inference; none for all cores that this process may use.
 
     Raises:
@@ -159,21 +159,22 @@ def load(folder: str | Path, *, backend: str = DEFAULT_BACKEND, threads: int | N
     return predictor
 
 
-def open_predictor(folder: str | Path, *, backend: str = DEFAULT_BACKEND, threads: int | None = None) -> Predictor:
+def open_predictor(folder: str | Path, *, backend: str | None = None, threads: int | None = None) -> Predictor:
     """Do what `load` does, but leave it to `verify` to find out whether the front end fits the network."""
     started = perf_counter_ns()
     options = EngineOptions(threads=threads)
-    engine = backend_named(backend)
+    engine = backend_named(backend) if backend is not None else None
     bundle = open_bundle(Path(folder))
-    manifest = bundle.manifest
-    session = engine.load(
-        bundle.read(manifest.model),
-        input=manifest.input,
-        output=manifest.output,
-        precision=manifest.precision,
-        options=options,
-    )
+    engine = engine or backend_named(BACKEND_OF_TARGET[bundle.manifest.target])
+    session = engine.load(network_of(bundle), options)
     return Predictor(bundle=bundle, session=session, load_ms=(perf_counter_ns() - started) / 1e6)
+
+
+def network_of(bundle: Bundle) -> Network:
+    """Take the network out of a bundle, for a backend."""
+    manifest = bundle.manifest
+    ir = None if manifest.ir is None else (bundle.read(manifest.ir.model), bundle.read(manifest.ir.weights))
+    return Network(bundle.read(manifest.model), manifest.input, manifest.output, manifest.precision, ir)
 
 
 def require_matching_spec(manifest: Manifest) -> None:

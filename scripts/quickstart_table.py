@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from mstedge.bench_result import BenchResult
 from mstedge.cli.text import interval_text
 from mstedge.manifest import MANIFEST_NAME, PARITY_REPORT_NAME, Manifest
+from mstedge.parity import ParityReport
 from mstedge.run_card import CARD_NAME, COMPARISON_NAME, Comparison, MethodResult, RunCard
 from mstedge.schema import read_json
-from mstedge.verdicts import ParityReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,12 +16,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mstedge.files import write_atomically
+from mstedge.files import sha256_of_file, write_atomically
 from mstedge.manifest import GoldenCase, GoldenCases, Lineage, Manifest, ParitySummary, Postprocess, Tensor
+from mstedge.parity import Calibration, Histogram, ParityReport
 from mstedge.runtime.bundle import write_sums
+from mstedge.runtime.parity.edges import edge_features
+from mstedge.runtime.parity.rows import Edges, GateRows, digest_of_array
+from mstedge.runtime.parity.stored import write_parity_rows
 from mstedge.schema import encode_json
 from mstedge.specs import ArraySpec, AudioSpec, ImageSpec, Spec
-from mstedge.verdicts import ParityReport, at_most
+from mstedge.verdicts import at_most
 
 if TYPE_CHECKING:
     import onnx
@@ -96,7 +100,9 @@ def make_bundle(
     write_atomically(folder / "golden" / "cases.json", encode_json(GoldenCases(cases=golden)))
     write_atomically(folder / "golden" / "features.npy", npy_bytes(stacked))
     write_atomically(folder / "golden" / "logits.npy", npy_bytes(logits))
-    write_atomically(folder / "parity" / "report.json", encode_json(_parity(cases)))
+    rows = _gate_rows(golden, stacked, logits, spec, (weights, bias))
+    write_parity_rows(folder, rows)
+    write_atomically(folder / "parity" / "report.json", encode_json(_parity(rows, folder / "model.onnx")))
     write_atomically(folder / "manifest.json", encode_json(manifest))
     return seal(folder)
 
@@ -110,6 +116,16 @@ def write_inputs(folder: Path, names: list[str], spec: Spec, seed: int) -> tuple
         features.append(one)
         digests.append(digest)
     return np.stack(features).astype(np.float32), digests
+
+
+def write_calibration(folder: Path, *, rows: int) -> None:
+    """Write calibration.json, as an int8 bundle has it, without sealing the bundle."""
+    calibration = Calibration(
+        method="minmax",
+        ids=tuple(f"training-{row}" for row in range(rows)),
+        features_sha256=tuple(f"{row:064x}" for row in range(rows)),
+    )
+    write_atomically(folder / "parity" / "calibration.json", encode_json(calibration))
 
 
 def seal(folder: Path) -> Path:
@@ -227,14 +243,37 @@ def _lineage(kind: str, seed: int, parameters: int) -> Lineage:
     )
 
 
-def _parity(rows: int) -> ParityReport:
+def _gate_rows(
+    golden: tuple[GoldenCase, ...], features: Floats, logits: Floats, spec: Spec, network: tuple[Floats, Floats]
+) -> GateRows:
+    names, extremes = edge_features(spec)
+    ids = tuple(case.id for case in golden)
+    return GateRows(
+        ids=ids,
+        clusters=ids,
+        labels=logits.argmax(axis=1),
+        features=features,
+        reference=logits,
+        edges=Edges(names, extremes, logits_of(extremes, *network)),
+    )
+
+
+def _parity(rows: GateRows, model: Path) -> ParityReport:
     return ParityReport(
         verdict="pass",
         scope="graph",
+        target="onnx",
         precision="fp32",
-        rows=rows,
-        batches=(1, rows),
-        checks=(at_most("largest probability difference", 0.0, 1e-4),),
+        rows=len(rows),
+        batches=(1, len(rows)),
+        checks=(at_most("L1", "largest |dp|", 0.0, 1e-4),),
         reasons=(),
         backend="numpy",
+        device="CPU",
+        arithmetic="float64",
+        threads=1,
+        model_sha256=sha256_of_file(model),
+        reference_sha256=digest_of_array(rows.reference),
+        features_sha256=digest_of_array(rows.features),
+        histogram=Histogram(edges=(1e-8, 1.0), counts=(rows.reference.size, 0, 0)),
     )

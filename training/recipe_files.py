@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
 
-from mstedge.errors import ConfigError, UsageError, nearest
+from mstedge.errors import UsageError, nearest
 from mstedge.recipe import ManifestData, Recipe
 from mstedge.schema import convert
 from mstedge.training.recipes import built_in_names, built_in_text
+from mstedge.training.yaml_text import mapping_from_yaml, text_of_file, value_from_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_MAX_BYTES = 1 << 20
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without two of its traps: `1e-3` is a number, and a key that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        seen: set[str] = set()
-        for key_node, _value in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is not a plain word", key_node.start_mark)
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} stands twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -56,7 +33,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     if name in built_in_names():
         text, source, folder = built_in_text(name), f"recipe {name}", None
     elif path.is_file():
-        text, source, folder = _text_of(path), str(path), path.parent
+        text, source, folder = text_of_file(path), str(path), path.parent
     else:
         hint = nearest(name, built_in_names()) + ", or give the path of a YAML file"
         raise UsageError(f"there is no recipe or file {name!r}", hint=hint)
@@ -75,9 +52,7 @@ def recipe_from_text(text: str, *, source: str, overrides: Sequence[str] = ()) -
     Raises:
         ConfigError: It is not YAML, or does not say something that can be done.
     """
-    values = _parsed(text, source)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{source}: expected keys and values, found {type(values).__name__}")
+    values = mapping_from_yaml(text, source=source)
     for override in overrides:
         _override(values, override)
     return convert(values, Recipe, source=source)
@@ -86,22 +61,6 @@ def recipe_from_text(text: str, *, source: str, overrides: Sequence[str] = ()) -
 def recipe_text(recipe: Recipe) -> str:
     """Write a recipe as YAML, every default spelt out."""
     return yaml.safe_dump(msgspec.to_builtins(recipe), sort_keys=False, allow_unicode=True)
-
-
-def _text_of(path: Path) -> str:
-    if path.stat().st_size > _MAX_BYTES:
-        raise ConfigError(f"{path}: a recipe has at most {_MAX_BYTES} bytes, this file has {path.stat().st_size}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"{path}: cannot be read: {problem}") from None
-
-
-def _parsed(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
-    except (yaml.YAMLError, RecursionError, ValueError) as problem:
-        raise ConfigError(f"{source}: not valid YAML: {problem}") from None
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -115,7 +74,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         if not isinstance(place, (dict, list)):
             raise UsageError(f"--set {override!r}: {parent!r} holds a value, not further keys")
     key: Any = _position(place, last, override) if isinstance(place, list) else last
-    place[key] = _parsed(text, f"--set {override}")
+    place[key] = value_from_yaml(text, source=f"--set {override}")
 
 
 def _position(items: list[Any], text: str, override: str) -> int:

@@ -9,7 +9,22 @@ from typing import NoReturn
 import typer
 
 from mstedge import __version__
-from mstedge.cli import bench, distill, doctor, export, init, inspect, predict, recipes, report, verify
+from mstedge.cli import (
+    bench,
+    build,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    init,
+    inspect,
+    parity,
+    predict,
+    recipes,
+    report,
+    sign,
+    verify,
+)
 from mstedge.cli.text import printable
 from mstedge.errors import MstedgeError
 
@@ -26,8 +41,12 @@ app = typer.Typer(
 for name, module in {
     "distill": distill,
     "export": export,
+    "parity": parity,
+    "build": build,
     "verify": verify,
+    "sign": sign,
     "predict": predict,
+    "evaluate": evaluate,
     "bench": bench,
     "inspect": inspect,
     "report": report,

@@ -1,20 +1,19 @@
-"""What a bundle, a run or a result file is, as lines that a person reads at a glance."""
+"""What a bundle or a run is, as lines that a person reads at a glance."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mstedge.cli.text import interval_text, measured_text
 from mstedge.manifest import GoldenCases, Manifest, Postprocess
+from mstedge.manifest_words import export_words, origin_in_words
+from mstedge.parity import ParityReport, TaskResult
+from mstedge.parity_words import alarm, basis, pending
 from mstedge.schema import Record
 from mstedge.specs import AudioSpec, ImageSpec
 
 if TYPE_CHECKING:
-    from mstedge.bench_result import BenchResult
-    from mstedge.run_card import Comparison, Metrics, RunCard
+    from mstedge.run_card import Metrics, RunCard
     from mstedge.specs import Scaling, Spec
-    from mstedge.verdicts import ParityReport
-    from mstedge.verification import VerifyReport
 
 Lines: TypeAlias = "list[tuple[str, str]]"
 _LABELS_SHOWN = 12
@@ -31,6 +30,9 @@ class BundleCard(Record, frozen=True, kw_only=True):
         golden_cases: Number of golden cases.
         golden_files: How many of them carry their raw input.
         golden_licences: Terms of the raw inputs.
+        task: What the conversion costs, as the gate measured it; none without labels.
+        reasons: Why the gate's verdict is not `pass`.
+        signature: Fingerprint of the key that SIGNATURE names, which nobody has checked; none without one.
         files: Sizes in bytes.
     """
 
@@ -41,20 +43,32 @@ class BundleCard(Record, frozen=True, kw_only=True):
     golden_cases: int
     golden_files: int
     golden_licences: tuple[str, ...]
+    task: TaskResult | None = None
+    reasons: tuple[str, ...] = ()
+    signature: str | None = None
     files: dict[str, int]
 
 
 def bundle_card(
-    manifest: Manifest, golden: GoldenCases, files: dict[str, int], *, opset: int, nodes: int
+    manifest: Manifest,
+    golden: GoldenCases,
+    report: ParityReport,
+    files: dict[str, int],
+    *,
+    opset: int,
+    nodes: int,
+    signature: str | None,
 ) -> BundleCard:
     """Sum up a bundle.
 
     Args:
         manifest: What it says about itself.
         golden: Its golden cases.
+        report: What its gate found.
         files: Sizes in bytes.
         opset: ONNX operator set of the model.
         nodes: Number of operations of the model.
+        signature: Fingerprint of the key that SIGNATURE names, if there is one.
     """
     return BundleCard(
         manifest=manifest,
@@ -63,6 +77,9 @@ def bundle_card(
         golden_cases=len(golden.cases),
         golden_files=sum(case.file is not None for case in golden.cases),
         golden_licences=tuple(sorted({case.licence for case in golden.cases})),
+        task=report.task,
+        reasons=report.reasons,
+        signature=signature,
         files=files,
     )
 
@@ -71,27 +88,39 @@ def lines_of_bundle(card: BundleCard) -> Lines:
     """Describe a bundle."""
     manifest = card.manifest
     lineage = manifest.lineage
-    rule = manifest.postprocess
     versions = ", ".join(f"{name} {version}" for name, version in lineage.versions.items())
     return [
         ("name", manifest.name),
+        *_parity_lines(card),
         ("task", f"{manifest.task} of {manifest.modality}"),
         ("front end", front_end_in_words(manifest.spec)),
         ("labels", _listed(manifest.labels)),
-        ("answer", _answer_rule(rule)),
+        ("answer", _answer_rule(manifest.postprocess)),
+        *export_words(manifest),
         ("model", f"{manifest.model}, {card.files[manifest.model]:,} bytes, {card.nodes} operations"),
         ("parameters", f"{lineage.parameters:,}"),
         ("opset", str(card.opset)),
-        ("precision", manifest.precision),
-        ("target", manifest.target),
-        ("parity", f"{manifest.parity.verdict} ({manifest.parity.scope}, {manifest.parity.rows} rows)"),
-        ("recipe", f"{lineage.recipe}, seed {lineage.seed}, network {lineage.network}"),
+        ("recipe" if lineage.origin == "run" else "origin", origin_in_words(lineage)),
         ("learnt from", ", ".join(lineage.modalities)),
         ("made with", versions),
         ("commit", lineage.git_commit or "not recorded"),
         ("golden", _golden_in_words(card)),
+        ("signature", _signature_in_words(card.signature)),
+        ("size", f"{sum(card.files.values()):,} bytes"),
         *(("file", f"{name}, {size:,} bytes") for name, size in card.files.items()),
     ]
+
+
+def _parity_lines(card: BundleCard) -> Lines:
+    """Say what the gate said; a bundle that did not pass says so in words of its own."""
+    summary, task = card.manifest.parity, card.task
+    warning = alarm(summary)
+    lines = [("WARNING", warning)] if warning else []
+    lines.append(("parity", f"{summary.verdict.upper()} ({summary.scope}, {summary.rows:,} rows)"))
+    lines += [("", text) for text in (basis(summary.rows, task), pending(summary.scope), *card.reasons) if text]
+    if task is not None:
+        lines.append((task.metric, f"{task.candidate:.2%}, reference {task.reference:.2%}"))
+    return lines
 
 
 def lines_of_run(card: RunCard) -> Lines:
@@ -113,59 +142,6 @@ def lines_of_run(card: RunCard) -> Lines:
         ("trained on", f"{card.lineage.device}, {card.lineage.threads} threads"),
         ("made with", versions),
         ("commit", card.lineage.git_commit or "not recorded"),
-    ]
-
-
-def lines_of_parity(report: ParityReport) -> Lines:
-    """Describe what the parity gate found."""
-    return [
-        ("parity", f"{report.verdict} ({report.scope}, {report.precision}, {report.rows} rows, {report.backend})"),
-        *(
-            (
-                "ok" if check.passed else "FAIL",
-                f"{check.name}: {measured_text(check.value)} {check.relation} {check.limit:.3g}",
-            )
-            for check in report.checks
-        ),
-        *(("reason", reason) for reason in report.reasons),
-    ]
-
-
-def lines_of_verify(report: VerifyReport) -> Lines:
-    """Describe what replaying golden cases found."""
-    wrong = [case for case in report.cases if case.first_difference is not None]
-    return [
-        ("verify", f"{'pass' if report.passed else 'fail'}: {report.bundle}, {report.backend}"),
-        ("cases", f"{len(report.cases)}, of which {len(wrong)} differ"),
-        *((case.id, f"differs at {case.first_difference}: {case.detail}") for case in wrong),
-    ]
-
-
-def lines_of_bench(result: BenchResult) -> Lines:
-    """Describe a benchmark."""
-    median = [
-        (series.name, f"{quantile.value_ns / 1e6:.3f} ms median of {len(series.samples_ns)}")
-        for series in result.series
-        for quantile in series.quantiles
-        if quantile.share == 0.5
-    ]
-    return [
-        ("bench", f"{result.bundle} on {result.environment.cpu}"),
-        ("engine", f"{result.backend}, {result.device}, {result.precision}, {result.threads} threads"),
-        *median,
-        *(("note", text) for text in result.notes),
-    ]
-
-
-def lines_of_comparison(comparison: Comparison) -> Lines:
-    """Describe a comparison of methods."""
-    return [
-        ("recipe", f"{comparison.recipe}, {len(comparison.seeds)} seeds"),
-        *(
-            (each.method, f"mean accuracy {each.mean:.1%} (95 %: {interval_text(each.low, each.high)})")
-            for each in comparison.methods
-        ),
-        ("conclusion", comparison.conclusion),
     ]
 
 
@@ -201,6 +177,12 @@ def _metrics_in_words(metrics: Metrics) -> str:
 def _golden_in_words(card: BundleCard) -> str:
     kind = f"{card.golden_files} with raw input" if card.golden_files else "features only"
     return f"{card.golden_cases} cases, {kind}, licence {', '.join(card.golden_licences) or 'none'}"
+
+
+def _signature_in_words(fingerprint: str | None) -> str:
+    if fingerprint is None:
+        return "none"
+    return f"by the key {fingerprint}; not verified: `mstedge verify --key` does that"
 
 
 def _listed(labels: tuple[str, ...]) -> str:

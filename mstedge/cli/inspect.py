@@ -50,18 +50,22 @@ def _read(path: Path) -> tuple[object, Lines]:
 
 def _bundle_card(folder: Path) -> BundleCard:
     from mstedge.cli.cards import bundle_card
-    from mstedge.manifest import SUMS_NAME
+    from mstedge.manifest import SIGNATURE_NAME, SUMS_NAME
     from mstedge.runtime.bundle import check_onnx, open_bundle
+    from mstedge.runtime.bundle.signature import read_signature
 
     bundle = open_bundle(folder)
     summary = check_onnx(bundle.read(bundle.manifest.model))
-    names = sorted([*bundle.digests, SUMS_NAME])
+    signature = read_signature(folder)
+    names = sorted([*bundle.digests, SUMS_NAME, *([SIGNATURE_NAME] if signature is not None else [])])
     return bundle_card(
         bundle.manifest,
         bundle.golden_cases(),
+        bundle.parity_report(),
         {name: (folder / name).stat().st_size for name in names},
         opset=summary.opset,
         nodes=summary.nodes,
+        signature=None if signature is None else signature.fingerprint,
     )
 
 
@@ -88,16 +92,24 @@ def _read_result(path: Path) -> tuple[object, Lines]:
 
 def _result_kinds() -> dict[str, tuple[type[Any], Callable[[Any], Lines]]]:
     from mstedge.bench_result import BenchResult
-    from mstedge.cli import cards
+    from mstedge.cli import cards, result_cards
+    from mstedge.engine_build import EngineBuild
+    from mstedge.evaluation import Evaluation
+    from mstedge.explanation import Explanation
+    from mstedge.measurement import ExportMeasurement
+    from mstedge.parity import ParityReport
     from mstedge.run_card import Comparison, RunCard
-    from mstedge.verdicts import ParityReport
     from mstedge.verification import VerifyReport
 
     return {
-        "mstedge.parity/1": (ParityReport, cards.lines_of_parity),
-        "mstedge.verify/1": (VerifyReport, cards.lines_of_verify),
-        "mstedge.bench/1": (BenchResult, cards.lines_of_bench),
-        "mstedge.comparison/1": (Comparison, cards.lines_of_comparison),
+        "mstedge.parity/1": (ParityReport, result_cards.lines_of_parity),
+        "mstedge.verify/1": (VerifyReport, result_cards.lines_of_verify),
+        "mstedge.bench/1": (BenchResult, result_cards.lines_of_bench),
+        "mstedge.comparison/1": (Comparison, result_cards.lines_of_comparison),
+        "mstedge.evaluation/1": (Evaluation, result_cards.lines_of_evaluation),
+        "mstedge.explanation/1": (Explanation, result_cards.lines_of_explanation),
+        "mstedge.engine/1": (EngineBuild, result_cards.lines_of_build),
+        "mstedge.export-measurement/1": (ExportMeasurement, result_cards.lines_of_measurement),
         "mstedge.run/1": (RunCard, cards.lines_of_run),
         "mstedge.card/1": (cards.BundleCard, cards.lines_of_bundle),
     }

@@ -14,25 +14,24 @@ if TYPE_CHECKING:
     from mstedge.prediction import Prediction
     from mstedge.runtime.predictor import Predictor
 
-_NAMES_SHOWN = 5
-
 
 def command(
     bundle: Path = typer.Argument(..., help="Folder of the bundle."),
     inputs: list[str] = typer.Argument(..., help="Files and folders; folders are searched with their sub-folders."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document per line and answer."),
     threads: int | None = typer.Option(None, help="Threads of one inference [default: all cores]."),
-    backend: str = typer.Option("onnxruntime", help="Engine that runs the network."),
+    backend: str | None = typer.Option(None, help="Engine that runs the network [default: the bundle's]."),
 ) -> None:
     """Answer for files and folders."""
+    from mstedge.cli.bundle_notes import note_parity, note_skipped
     from mstedge.cli.console import note
     from mstedge.runtime.predictor import load
     from mstedge.runtime.sources import expand_inputs
 
     predictor = load(bundle, backend=backend, threads=threads)
     found = expand_inputs(inputs, predictor.manifest.spec)
-    _note_parity(predictor)
-    _note_skipped(found.skipped)
+    note_parity(predictor.manifest.parity)
+    note_skipped(found.skipped)
     predictions = _answers(predictor, found.files)
     answered = _say_lines(predictions) if json else _say_answers(predictor, predictions)
     failed = len(found.files) - answered
@@ -98,24 +97,3 @@ def _second_best(prediction: Prediction, labels: tuple[str, ...]) -> str:
     if not others:
         return "-"
     return f"{printable(labels[others[0]], limit=30)} {prediction.probabilities[others[0]]:.4f}"
-
-
-def _note_parity(predictor: Predictor) -> None:
-    from mstedge.cli.console import note
-
-    parity = predictor.manifest.parity
-    if parity.verdict != "pass":
-        note(
-            f"warning: parity of this bundle is {parity.verdict!r} over {parity.rows} rows: "
-            "its answers may differ from those of the trained student"
-        )
-
-
-def _note_skipped(skipped: list[Path]) -> None:
-    from mstedge.cli.console import note
-    from mstedge.cli.text import printable
-
-    if skipped:
-        names = [printable(str(path), limit=60) for path in skipped[:_NAMES_SHOWN]]
-        more = f" and {len(skipped) - _NAMES_SHOWN} more" if len(skipped) > _NAMES_SHOWN else ""
-        note(f"note: skipped, not of this bundle's modality by their suffix: {', '.join(names)}{more}")

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 def command(
     bundle: Path = typer.Argument(..., help="Folder of the bundle."),
+    key: Path | None = typer.Option(
+        None, "--key", help="Public Ed25519 key, PEM: require its signature.  [default: signatures are not looked at]"
+    ),
     json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
     """Check a bundle's files and replay its golden cases on this machine, stage by stage."""
     from mstedge.cli.console import say, say_json
-    from mstedge.runtime.predictor import open_predictor
-    from mstedge.runtime.verify import verify
 
-    report = verify(open_predictor(bundle))
+    report = _verified(bundle, key)
     if json:
         say_json(report)
     else:
@@ -28,6 +29,22 @@ def command(
         say(_verdict(report))
     if not report.passed:
         raise typer.Exit(1)
+
+
+def _verified(folder: Path, key: Path | None) -> VerifyReport:
+    """Check the signature, if one is asked for, before anything else of the bundle is parsed."""
+    from mstedge.cli.bundle_notes import note_parity
+    from mstedge.runtime.bundle.signature import check_signature
+    from mstedge.runtime.predictor import open_predictor
+    from mstedge.runtime.verify import verify
+
+    signed = None if key is None else check_signature(folder, key)
+    predictor = open_predictor(folder)
+    note_parity(predictor.manifest.parity)
+    if signed is None:
+        return verify(predictor)
+    signed.require(predictor.bundle)
+    return verify(predictor, signature=signed.fingerprint)
 
 
 def _say_cases(report: VerifyReport) -> None:
@@ -71,7 +88,8 @@ def _verdict(report: VerifyReport) -> str:
     name, count = printable(report.bundle, limit=60), len(report.cases)
     without_file = sum(_decode_cell(case) == "-" for case in report.cases)
     partly = f", {without_file} of them without a raw file: from the golden features on" if without_file else ""
-    how = f"{report.files} files whole, {count} golden cases{partly}, {report.backend}"
+    signed = f", signed with the key {report.signature[:16]}…" if report.signature else ""
+    how = f"{report.files} files whole{signed}, {count} golden cases{partly}, {report.backend}"
     wrong = [case for case in report.cases if case.first_difference is not None]
     if not wrong:
         return f"PASS: {name}: {how}"

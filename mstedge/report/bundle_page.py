@@ -9,9 +9,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from mstedge.manifest import GoldenCase
+from mstedge.manifest_words import export_words
+from mstedge.parity_words import alarm
 from mstedge.report.formats import size
 from mstedge.report.front_end import front_end_words
+from mstedge.report.measured import measured_view
 from mstedge.report.page import Page
+from mstedge.report.parity_view import drawings_of, parity_view
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,19 +64,27 @@ def bundle_page(path: Path) -> Page:
         path: Its manifest.
 
     Raises:
-        BundleError: The bundle is damaged.
+        BundleError: The bundle is damaged, or its SIGNATURE is none.
+        ConfigError: The measurement beside it is none of ours.
     """
     from mstedge.runtime.bundle import open_bundle  # noqa: PLC0415  other reports need no runtime
+    from mstedge.runtime.bundle.signature import read_signature  # noqa: PLC0415  likewise
 
     bundle = open_bundle(path.parent)
+    manifest, report = bundle.manifest, bundle.parity_report()
+    signature = read_signature(bundle.folder)
     values = {
-        "manifest": bundle.manifest,
-        "parity": bundle.parity_report(),
-        "front_end": front_end_words(bundle.manifest.spec),
+        "manifest": manifest,
+        "alarm": alarm(manifest.parity),
+        "view": parity_view(report, labels=manifest.labels, drawings=drawings_of(bundle, report)),
+        "measured": measured_view(bundle),
+        "front_end": front_end_words(manifest.spec),
+        "exported": export_words(manifest),
         "cases": shown_cases(bundle),
         "files": sorted(bundle.digests.items()),
+        "signature": None if signature is None else signature.fingerprint,
     }
-    return Page("bundle", f"Bundle {bundle.manifest.name}", values)
+    return Page("bundle", f"Bundle {manifest.name}", values)
 
 
 def shown_cases(bundle: Bundle) -> tuple[ShownCase, ...]:

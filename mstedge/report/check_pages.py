@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mstedge.parity import ParityReport
 from mstedge.report.formats import points
 from mstedge.report.page import Page
+from mstedge.report.parity_view import parity_view
 from mstedge.report.plots import dot_chart
 from mstedge.run_card import Comparison
 from mstedge.schema import read_json
-from mstedge.verdicts import ParityReport
 from mstedge.verification import VerifyReport
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _KINDS = {"gain": "pass", "loss": "fail", "no gain shown": "unsure", "cannot tel
 def parity_page(path: Path) -> Page:
     """Show a run of the parity gate."""
     report = read_json(path, ParityReport)
-    return Page("parity", f"Parity gate: {path.name}", {"parity": report})
+    return Page("parity", f"Parity gate: {path.name}", {"view": parity_view(report)})
 
 
 def verify_page(path: Path) -> Page:

@@ -11,6 +11,10 @@ from mstedge.manifest import MANIFEST_NAME
 from mstedge.report.bench_page import bench_page
 from mstedge.report.bundle_page import bundle_page
 from mstedge.report.check_pages import comparison_page, parity_page, verify_page
+from mstedge.report.engine_page import engine_page
+from mstedge.report.evaluation_page import evaluation_page
+from mstedge.report.explanation_page import explanation_page
+from mstedge.report.measured import measured_page
 from mstedge.report.run_page import run_page
 from mstedge.run_card import CARD_NAME
 
@@ -28,6 +32,10 @@ DOCUMENT_PAGES: dict[str, Callable[[Path], Page]] = {
     "mstedge.verify/1": verify_page,
     "mstedge.bench/1": bench_page,
     "mstedge.comparison/1": comparison_page,
+    "mstedge.evaluation/1": evaluation_page,
+    "mstedge.explanation/1": explanation_page,
+    "mstedge.engine/1": engine_page,
+    "mstedge.export-measurement/1": measured_page,
 }
 TAKES = (
     f"expected a run folder (with {CARD_NAME}), a bundle folder (with {MANIFEST_NAME}) "

@@ -110,7 +110,11 @@ def dashes_of(index: int) -> tuple[int, ...]:
 
 def shown(label: str) -> str:
     """Shorten a label so that it fits a chart; the middle goes, for names often differ at their ends."""
-    label = without_paths(label)
+    return shortened(without_paths(label))
+
+
+def shortened(label: str) -> str:
+    """Cut the middle out of a label that is none of the machine's paths, such as the name of a node."""
     return label if len(label) <= MAX_LABEL else f"{label[:18]}…{label[-15:]}"
 
 

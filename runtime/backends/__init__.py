@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from mstedge.errors import MachineError, UsageError, nearest
+from mstedge.manifest import Target
 from mstedge.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from mstedge.runtime.backends.protocol import Availability, Backend, EngineOptions, EngineSession, usable_cores
+from mstedge.runtime.backends.openvino import OpenVinoBackend
+from mstedge.runtime.backends.protocol import (
+    Availability,
+    Backend,
+    EngineOptions,
+    EngineSession,
+    Network,
+    usable_cores,
+)
 
 __all__ = [
     "BACKENDS",
-    "DEFAULT_BACKEND",
+    "BACKEND_OF_TARGET",
     "Availability",
     "Backend",
     "EngineOptions",
     "EngineSession",
+    "Network",
     "backend_named",
     "usable_cores",
 ]
 
-_ALL: tuple[Backend, ...] = (OnnxRuntimeBackend(),)
+_ALL: tuple[Backend, ...] = (OnnxRuntimeBackend(), OpenVinoBackend())
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}
-DEFAULT_BACKEND = "onnxruntime"
+# A bundle for TensorRT runs its graph in ONNX Runtime where there is no engine: slower, the same answers.
+BACKEND_OF_TARGET: dict[Target, str] = {"onnx": "onnxruntime", "openvino": "openvino", "trt": "onnxruntime"}
 
 
 def backend_named(name: str) -> Backend:

@@ -6,19 +6,27 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mstedge.errors import BundleError, MachineError, MissingPackageError, SampleError
 from mstedge.runtime.backends.protocol import Availability, EngineOptions, require_features
+from mstedge.runtime.backends.tensors import EngineTensor, first_line, require_logits, require_tensor
 
 if TYPE_CHECKING:
+    from mstedge.limits import Precision
     from mstedge.manifest import Tensor
-    from mstedge.runtime.backends.protocol import Floats
-    from mstedge.verdicts import Precision
+    from mstedge.runtime.backends.protocol import Floats, Network
 
 _PROVIDER = "CPUExecutionProvider"
+_FLOAT32 = {"tensor(float)": "float32"}
 _DEVICES = {_PROVIDER: "CPU"}
 _LOG_ERRORS = 3
+# A pass of 1.24 to 1.32 after which fp16 graphs with a transpose before a matrix product, as attention has, crash
+# (microsoft/onnxruntime#28392).
+_CRASHES_ON_FP16 = ["MatmulTransposeFusion"]
+_ARITHMETIC = {
+    "fp32": "float32",
+    "fp16": "float32 where the CPU has no float16 operator",
+    "int8": "int8, and float32 where the graph says so",
+}
 _TOO_OLD = ("Unsupported model IR version", "opset")
 
 
@@ -29,13 +37,15 @@ class OnnxRuntimeSession:
     Attributes:
         backend: Engine and its version.
         device: Device that is really used.
-        precision: Arithmetic that is really used.
+        precision: Precision that the graph carries.
+        arithmetic: What it computes in.
         threads: Threads of one inference.
     """
 
     backend: str
     device: str
     precision: Precision
+    arithmetic: str
     threads: int
     _engine: Any
     _input: Tensor
@@ -47,13 +57,8 @@ class OnnxRuntimeSession:
         try:
             (logits,) = self._engine.run([self._output.name], {self._input.name: features})
         except Exception as problem:  # the engine's errors share no base class
-            raise SampleError(f"{self.backend} could not run the network: {_first_line(problem)}") from problem
-        if logits.shape != (len(features), *self._output.shape):
-            raise SampleError(
-                f"the network's output {self._output.name!r} has shape {list(logits.shape)}: "
-                f"expected {[len(features), *self._output.shape]}"
-            )
-        return np.asarray(logits, dtype=np.float32)
+            raise SampleError(f"{self.backend} could not run the network: {first_line(problem)}") from problem
+        return require_logits(logits, len(features), self._output)
 
 
 class OnnxRuntimeBackend:
@@ -72,37 +77,30 @@ class OnnxRuntimeBackend:
         version = str(onnxruntime.__version__)
         return Availability(available=True, reason=f"onnxruntime {version} is installed", version=version)
 
-    def load(
-        self,
-        model: bytes,
-        *,
-        input: Tensor,  # noqa: A002  the protocol's word
-        output: Tensor,
-        precision: Precision,
-        options: EngineOptions,
-    ) -> OnnxRuntimeSession:
+    def load(self, network: Network, options: EngineOptions) -> OnnxRuntimeSession:
         """Make a network ready to run; see the protocol."""
         try:
             import onnxruntime  # noqa: PLC0415  an engine is loaded when it is needed
         except ImportError as problem:
             raise MissingPackageError("onnxruntime", purpose="running a bundle", extra="onnxruntime") from problem
         version = str(onnxruntime.__version__)
-        engine = _engine_from_model(onnxruntime, model, options)
-        _require_tensor("input", engine.get_inputs(), input)
-        _require_tensor("output", engine.get_outputs(), output)
+        engine = _engine_from_network(onnxruntime, network, options)
+        require_tensor("input", _tensors_of(engine.get_inputs()), network.input)
+        require_tensor("output", _tensors_of(engine.get_outputs()), network.output)
         used = engine.get_providers()[0]
         return OnnxRuntimeSession(
             backend=f"onnxruntime {version}",
             device=_DEVICES.get(used, used),
-            precision=precision,
+            precision=network.precision,
+            arithmetic=_ARITHMETIC[network.precision],
             threads=options.thread_count,
             _engine=engine,
-            _input=input,
-            _output=output,
+            _input=network.input,
+            _output=network.output,
         )
 
 
-def _engine_from_model(onnxruntime: Any, model: bytes, options: EngineOptions) -> Any:
+def _engine_from_network(onnxruntime: Any, network: Network, options: EngineOptions) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.thread_count
     settings.inter_op_num_threads = 1
@@ -111,10 +109,11 @@ def _engine_from_model(onnxruntime: Any, model: bytes, options: EngineOptions) -
     # A graph that names other files for its weights finds none: without this they are taken from the current folder.
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     settings.log_severity_level = _LOG_ERRORS
+    unwanted = _CRASHES_ON_FP16 if network.precision == "fp16" else []
     try:
-        return onnxruntime.InferenceSession(model, settings, providers=[_PROVIDER])
+        return onnxruntime.InferenceSession(network.onnx, settings, providers=[_PROVIDER], disabled_optimizers=unwanted)
     except Exception as problem:
-        text = _first_line(problem)
+        text = first_line(problem)
         if any(sign in text for sign in _TOO_OLD):
             raise MachineError(
                 f"onnxruntime {onnxruntime.__version__} is too old for this model: {text}",
@@ -123,24 +122,12 @@ def _engine_from_model(onnxruntime: Any, model: bytes, options: EngineOptions) -
         raise BundleError(f"the model cannot be loaded by onnxruntime {onnxruntime.__version__}: {text}") from problem
 
 
-def _require_tensor(role: str, found: list[Any], wanted: Tensor) -> None:
-    names = [each.name for each in found]
-    if names != [wanted.name]:
-        raise BundleError(f"the model has the {role}s {names}: the manifest says {[wanted.name]}")
-    (tensor,) = found
-    if tensor.type != "tensor(float)":
-        raise BundleError(f"the model's {role} {wanted.name!r} is a {tensor.type}: the manifest says {wanted.dtype}")
-    batch, *sizes = tensor.shape or [None]
-    fits = len(sizes) == len(wanted.shape) and all(
-        size == expected or not isinstance(size, int) for size, expected in zip(sizes, wanted.shape, strict=False)
-    )
-    if isinstance(batch, int) or not fits:
-        expected = ", ".join(["batch", *(str(size) for size in wanted.shape)])
-        raise BundleError(
-            f"the model's {role} {wanted.name!r} has shape {tensor.shape}: expected [{expected}], batch of any size"
+def _tensors_of(found: list[Any]) -> list[EngineTensor]:
+    return [
+        EngineTensor(
+            name=each.name,
+            kind=_FLOAT32.get(each.type, each.type),
+            sizes=tuple(size if isinstance(size, int) else None for size in each.shape or ()),
         )
-
-
-def _first_line(problem: Exception) -> str:
-    text = str(problem).strip()
-    return text.splitlines()[0] if text else type(problem).__name__
+        for each in found
+    ]

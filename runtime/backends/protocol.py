@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mstedge.limits import Precision
     from mstedge.manifest import Tensor
-    from mstedge.verdicts import Precision
 
     Floats: TypeAlias = NDArray[np.float32]
 
@@ -33,6 +33,25 @@ class Availability:
     reason: str
     hint: str | None = None
     version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network as files, with what the manifest says about it.
+
+    Attributes:
+        onnx: Content of the ONNX file.
+        input: What goes in.
+        output: What comes out.
+        precision: Arithmetic that the graph carries.
+        ir: Content of OpenVINO's model.xml and model.bin, where the bundle is for that target.
+    """
+
+    onnx: bytes
+    input: Tensor
+    output: Tensor
+    precision: Precision
+    ir: tuple[bytes, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +87,11 @@ class EngineSession(Protocol):
 
     @property
     def precision(self) -> Precision:
-        """Arithmetic that is really used."""
+        """Precision that the graph carries."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What the engine computes in: in words; what its layers report where it reports it, as `float32 and int8`."""
 
     @property
     def threads(self) -> int:
@@ -98,22 +121,11 @@ class Backend(Protocol):
     def available(self) -> Availability:
         """Find out whether it can be used here."""
 
-    def load(
-        self,
-        model: bytes,
-        *,
-        input: Tensor,  # noqa: A002  what everyone calls it
-        output: Tensor,
-        precision: Precision,
-        options: EngineOptions,
-    ) -> EngineSession:
+    def load(self, network: Network, options: EngineOptions) -> EngineSession:
         """Make a network ready to run.
 
         Args:
-            model: The model file's content.
-            input: What the manifest says that goes in.
-            output: What the manifest says that comes out.
-            precision: Arithmetic that the graph carries.
+            network: Its files and what the manifest says about them.
             options: How to compute.
 
         Raises:

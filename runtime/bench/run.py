@@ -15,6 +15,7 @@ import numpy as np
 
 from mstedge.bench_result import BenchResult
 from mstedge.errors import UsageError
+from mstedge.parity_words import alarm
 from mstedge.prediction import StageTimes
 from mstedge.runtime.bench.figures import notes_on_machine, notes_on_series, series_from_timed
 from mstedge.runtime.bench.timing import Plan, Target, time_targets
@@ -89,12 +90,16 @@ def run_bench(
         peak_memory_bytes=peak_memory_bytes,
         load_ms=predictor.load_ms,
         environment=environment,
-        notes=tuple(_notes(fed, timed, series, notes_on_machine(environment, load_before))),
+        notes=tuple(_notes(fed, timed, series, notes_on_machine(environment, load_before), alarm(manifest.parity))),
     )
 
 
-def _notes(fed: str, timed: Sequence[Timed], series: Sequence[Series], on_machine: Sequence[str]) -> Iterator[str]:
+def _notes(
+    fed: str, timed: Sequence[Timed], series: Sequence[Series], on_machine: Sequence[str], warning: str | None
+) -> Iterator[str]:
     """Collect what limits these figures, the nearest to them first."""
+    if warning is not None:
+        yield warning
     if fed == "golden features":
         yield _FEATURES_NOTE
     for course, figures in zip(timed, series, strict=True):

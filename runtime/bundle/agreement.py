@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mstedge.errors import BundleError
-from mstedge.manifest import SUMS_NAME, Manifest, ParitySummary, Tensor
+from mstedge.manifest import SUMS_NAME, Manifest, Tensor
+from mstedge.parity import ParityReport
 from mstedge.runtime.bundle.inventory import DAMAGED
 from mstedge.runtime.bundle.onnx_limits import OnnxSummary, TensorType
-from mstedge.verdicts import ParityReport
 
 
 def check_listed(folder: Path, digests: Mapping[str, str], name: str) -> None:
@@ -41,16 +41,13 @@ def check_parity(report: ParityReport, manifest: Manifest, *, source: str) -> No
     """Require that the manifest sums up the parity report that the bundle carries.
 
     Raises:
-        BundleError: Verdict, scope, rows or precision differ.
+        BundleError: Verdict, scope, rows, precision or target differ.
     """
-    found = ParitySummary(verdict=report.verdict, scope=report.scope, rows=report.rows)
-    if found != manifest.parity or report.precision != manifest.precision:
-        raise BundleError(
-            f"{source}: says {report.verdict}, {report.scope}, {report.rows} rows, {report.precision}, but the manifest"
-            f" says {manifest.parity.verdict}, {manifest.parity.scope}, {manifest.parity.rows} rows,"
-            f" {manifest.precision}",
-            hint=DAMAGED,
-        )
+    parity = manifest.parity
+    found = (report.verdict, report.scope, f"{report.rows} rows", report.precision, report.target)
+    said = (parity.verdict, parity.scope, f"{parity.rows} rows", manifest.precision, manifest.target)
+    if found != said:
+        raise BundleError(f"{source}: says {', '.join(found)}, but the manifest says {', '.join(said)}", hint=DAMAGED)
 
 
 def check_graph(summary: OnnxSummary, manifest: Manifest, *, source: str) -> None:

@@ -34,19 +34,40 @@ def floats_from_npy(content: bytes, shape: tuple[int, ...], *, source: str) -> N
     Raises:
         BundleError: Another type, order, version or shape, bytes missing or left over, or a value that is not finite.
     """
-    expected = f"expected float32 rows of shape {list(shape)}, as numpy.save writes them"
-    header_bytes = int.from_bytes(content[8:10], "little")
-    match = _NPY_HEADER.fullmatch(content[10 : 10 + header_bytes])
-    if content[:8] != _NPY_MAGIC or match is None:
-        raise BundleError(f"{source}: not an .npy file of float32 in C order: {expected}", hint=DAMAGED)
-    found = tuple(int(size) for size in match[1].replace(b",", b" ").split())
-    data = memoryview(content)[10 + header_bytes :]
-    if found[1:] != shape or found[0] < 1 or len(data) != 4 * math.prod(found):
-        raise BundleError(f"{source}: has shape {list(found)} and {len(data)} bytes of data: {expected}", hint=DAMAGED)
-    values = np.frombuffer(data, dtype="<f4").reshape(found)
+    rows, offset = _header(content, len(content), shape, source)
+    values = np.frombuffer(content, dtype="<f4", offset=offset).reshape(rows, *shape)
     if not np.isfinite(values).all():
         raise BundleError(f"{source}: holds a value that is not finite", hint=DAMAGED)
     return values
+
+
+def rows_of_npy(start: bytes, size_bytes: int, shape: tuple[int, ...], *, source: str) -> int:
+    """Count the rows of an .npy file of float32 rows from its header and its size; the values are not looked at.
+
+    Args:
+        start: The file's first bytes, at least the header.
+        size_bytes: Size of the whole file.
+        shape: Shape of one row.
+        source: Where the bytes came from, for the message.
+
+    Raises:
+        BundleError: Another type, order, version or shape, or bytes missing or left over.
+    """
+    return _header(start, size_bytes, shape, source)[0]
+
+
+def _header(start: bytes, size_bytes: int, shape: tuple[int, ...], source: str) -> tuple[int, int]:
+    """Give the number of rows, and where the values begin."""
+    expected = f"expected float32 rows of shape {list(shape)}, as numpy.save writes them"
+    offset = 10 + int.from_bytes(start[8:10], "little")
+    match = _NPY_HEADER.fullmatch(start[10:offset])
+    if start[:8] != _NPY_MAGIC or match is None:
+        raise BundleError(f"{source}: not an .npy file of float32 in C order: {expected}", hint=DAMAGED)
+    found = tuple(int(size) for size in match[1].replace(b",", b" ").split())
+    if found[1:] != shape or found[0] < 1 or size_bytes - offset != 4 * math.prod(found):
+        data_bytes = size_bytes - offset
+        raise BundleError(f"{source}: has shape {list(found)} and {data_bytes} bytes of data: {expected}", hint=DAMAGED)
+    return found[0], offset
 
 
 def check_json_depth(text: bytes, *, source: str) -> None:

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mstedge.errors import BundleError
-from mstedge.manifest import GOLDEN_CASES_NAME, MANIFEST_NAME, PARITY_REPORT_NAME, SUMS_NAME
+from mstedge.manifest import (
+    CALIBRATION_NAME,
+    GOLDEN_CASES_NAME,
+    IR_NAME,
+    MANIFEST_NAME,
+    PARITY_REPORT_NAME,
+    PARITY_ROWS_NAME,
+    SIGNATURE_NAME,
+    SUMS_NAME,
+)
 from mstedge.runtime.bundle.paths import check_collisions, check_name
 
 MIB = 1 << 20
@@ -20,8 +29,12 @@ MAX_FILE_BYTES = 768 * MIB
 MAX_BYTES_OF = {
     MANIFEST_NAME: MIB,
     SUMS_NAME: 4 * MIB,
+    SIGNATURE_NAME: 1024,
     GOLDEN_CASES_NAME: 8 * MIB,
     PARITY_REPORT_NAME: 8 * MIB,
+    PARITY_ROWS_NAME: 64 * MIB,
+    CALIBRATION_NAME: 8 * MIB,
+    IR_NAME: 64 * MIB,
 }
 DAMAGED = "the bundle is damaged or was changed: export it again or get it again"
 _CHUNK_BYTES = MIB
@@ -35,7 +48,7 @@ def list_files(folder: Path) -> dict[str, int]:
         folder: The bundle.
 
     Returns:
-        Sizes by name relative to the folder, sorted; SHA256SUMS is among them.
+        Sizes by name relative to the folder, sorted; SHA256SUMS and SIGNATURE are among them.
 
     Raises:
         BundleError: Something is not a plain file of its own, has a forbidden name, or breaks a limit.
@@ -66,6 +79,15 @@ def read_file(folder: Path, name: str) -> bytes:
         BundleError: It is not a plain file of its own any more, or breaks its limit.
     """
     return b"".join(_chunks(folder, name))
+
+
+def read_start(folder: Path, name: str) -> bytes:
+    """Read a file's first bytes, up to a mebibyte of them, within the limit for its name.
+
+    Raises:
+        BundleError: It is not a plain file of its own any more, or breaks its limit.
+    """
+    return next(_chunks(folder, name), b"")
 
 
 def sha256_of(folder: Path, name: str) -> str:

@@ -13,6 +13,7 @@ from mstedge.errors import BundleError
 from mstedge.runtime.bundle.inventory import DAMAGED, MIB
 from mstedge.runtime.bundle.onnx_grammar import ONNX_GRAMMAR
 from mstedge.runtime.bundle.onnx_tensors import ELEMENTS, MAX_DIMENSION, check_tensor
+from mstedge.runtime.bundle.onnx_weights import weights_by_type
 from mstedge.runtime.bundle.wire import Message, Parser
 
 ALLOWED_DOMAINS = frozenset({"", "ai.onnx"})
@@ -36,6 +37,7 @@ class OnnxSummary:
         inputs: Element type and dimensions by name, without initialisers; a free dimension is its symbol or `?`.
         outputs: The same for outputs.
         operators: How often each operator is used.
+        weights: Elements that convolutions and matrix products multiply by, by element type.
     """
 
     opset: int
@@ -44,6 +46,7 @@ class OnnxSummary:
     inputs: dict[str, TensorType]
     outputs: dict[str, TensorType]
     operators: dict[str, int]
+    weights: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ def _checked(model: bytes) -> OnnxSummary:
         inputs={name: kind for name, kind in inputs.items() if name not in initialisers},
         outputs=_values(graph.get("output", []), "output"),
         operators=dict(sorted(tally.operators.items())),
+        weights=weights_by_type(graph),
     )
 
 

@@ -15,23 +15,36 @@ from numpy.typing import NDArray
 
 from mstedge.errors import BundleError, UsageError
 from mstedge.manifest import (
+    CALIBRATION_NAME,
     GOLDEN_CASES_NAME,
     GOLDEN_FEATURES_NAME,
     GOLDEN_LOGITS_NAME,
+    IR_NAME,
+    IR_WEIGHTS_NAME,
     MANIFEST_NAME,
+    PARITY_FEATURES_NAME,
+    PARITY_LOGITS_NAME,
     PARITY_REPORT_NAME,
+    PARITY_ROWS_NAME,
     SUMS_NAME,
     GoldenCases,
     Manifest,
 )
+from mstedge.parity import Calibration, ParityReport, ParityRows
 from mstedge.run_card import CARD_NAME
 from mstedge.runtime.bundle.agreement import check_graph, check_listed, check_parity, check_words
-from mstedge.runtime.bundle.golden import check_cases, check_json_depth, check_rows, floats_from_npy
-from mstedge.runtime.bundle.inventory import DAMAGED, MAX_FILES, list_files, read_file
+from mstedge.runtime.bundle.golden import check_cases, check_json_depth, check_rows, floats_from_npy, rows_of_npy
+from mstedge.runtime.bundle.inventory import DAMAGED, MAX_FILES, list_files, read_file, read_start
+from mstedge.runtime.bundle.ir_limits import check_ir
 from mstedge.runtime.bundle.onnx_limits import check_onnx
+from mstedge.runtime.bundle.parity_rows import (
+    check_calibration,
+    check_calibration_listed,
+    check_parity_arrays,
+    check_parity_rows,
+)
 from mstedge.runtime.bundle.sums import check_digest, check_sums, read_sums
 from mstedge.schema import decode_json
-from mstedge.verdicts import ParityReport
 
 T = TypeVar("T")
 
@@ -43,7 +56,7 @@ class Bundle:
     Attributes:
         folder: Where it stands.
         manifest: What it is and does.
-        digests: sha256 by name relative to the folder, of every file but SHA256SUMS.
+        digests: sha256 by name relative to the folder, of every file but SHA256SUMS and SIGNATURE.
     """
 
     folder: Path
@@ -89,6 +102,24 @@ class Bundle:
         """Read the outcome of the gate that the bundle passed."""
         return _json(self.folder, self.digests, PARITY_REPORT_NAME, ParityReport)
 
+    def parity_rows(self) -> ParityRows:
+        """Read which rows the gate compared."""
+        return _json(self.folder, self.digests, PARITY_ROWS_NAME, ParityRows)
+
+    def parity_features(self) -> NDArray[np.float32]:
+        """Read the features of the carried rows, then of the made-up extremes: [carried + edges, *shape], read-only."""
+        return self._floats(PARITY_FEATURES_NAME, self.manifest.input.shape)
+
+    def parity_logits(self) -> NDArray[np.float32]:
+        """Read the reference's logits of all rows, then of the extremes: [rows + edges, classes], read-only."""
+        return self._floats(PARITY_LOGITS_NAME, self.manifest.output.shape)
+
+    def calibration(self) -> Calibration | None:
+        """Read which rows int8 ranges were fitted on; none for other precisions."""
+        if CALIBRATION_NAME not in self.digests:
+            return None
+        return _json(self.folder, self.digests, CALIBRATION_NAME, Calibration)
+
     def _floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         return floats_from_npy(self.read(name), shape, source=str(self.folder / name))
 
@@ -107,7 +138,7 @@ def open_bundle(folder: Path) -> Bundle:
         BundleError: The bundle is damaged, was changed, breaks a limit or contradicts itself; the message names the
             file.
     """
-    _check_is_bundle(folder)
+    check_is_bundle(folder)
     list_files(folder)
     digests = read_sums(folder)
     check_sums(folder, digests)
@@ -125,14 +156,53 @@ def _check_agreement(bundle: Bundle) -> None:
         check_listed(folder, bundle.digests, name)
     check_words(manifest, source=str(folder / MANIFEST_NAME))
     check_parity(bundle.parity_report(), manifest, source=str(folder / PARITY_REPORT_NAME))
+    _check_parity_files(bundle)
     golden = bundle.golden_cases()
     check_cases(golden, manifest, bundle.digests, folder=str(folder))
     check_rows(golden, bundle.golden_features(), bundle.golden_logits(), folder=str(folder))
     source = str(folder / manifest.model)
     check_graph(check_onnx(bundle.read(manifest.model), source=source), manifest, source=source)
+    _check_ir_files(bundle)
 
 
-def _check_is_bundle(folder: Path) -> None:
+def _check_ir_files(bundle: Bundle) -> None:
+    """Check that OpenVINO's form of the model is there where the manifest says so, nowhere else, and within limits."""
+    folder, ir = bundle.folder, bundle.manifest.ir
+    if ir is not None:
+        for name in (ir.model, ir.weights):
+            check_listed(folder, bundle.digests, name)
+        check_ir(bundle.read(ir.model), bundle.read(ir.weights), source=str(folder / ir.model))
+        return
+    for name in (IR_NAME, IR_WEIGHTS_NAME):
+        if name in bundle.digests:
+            raise BundleError(f"{folder / name}: the manifest does not name this file of OpenVINO's", hint=DAMAGED)
+
+
+def _check_parity_files(bundle: Bundle) -> None:
+    """Check that the gate's rows, their arrays and the calibration rows fit together."""
+    folder, manifest = str(bundle.folder), bundle.manifest
+    for name in (PARITY_ROWS_NAME, PARITY_FEATURES_NAME, PARITY_LOGITS_NAME):
+        check_listed(bundle.folder, bundle.digests, name)
+    check_calibration_listed(bundle.digests, manifest, folder=folder)
+    rows = bundle.parity_rows()
+    check_parity_rows(rows, manifest, folder=folder)
+    # Features may be many and are proved again when they are used: here their header and size say how many.
+    path = bundle.folder / PARITY_FEATURES_NAME
+    start, size_bytes = read_start(bundle.folder, PARITY_FEATURES_NAME), path.stat().st_size
+    features = rows_of_npy(start, size_bytes, manifest.input.shape, source=str(path))
+    check_parity_arrays(rows, features=features, logits=len(bundle.parity_logits()), folder=folder)
+    calibration = bundle.calibration()
+    if calibration is not None:
+        check_calibration(calibration, manifest, folder=folder)
+
+
+def check_is_bundle(folder: Path) -> None:
+    """Tell a bundle from what people take for one, by names alone.
+
+    Raises:
+        UsageError: It is a run, a file, or something else.
+        BundleError: It was a bundle, but SHA256SUMS is gone.
+    """
     try:
         is_folder = stat.S_ISDIR(folder.stat().st_mode)
     except (OSError, ValueError):

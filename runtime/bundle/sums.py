@@ -8,15 +8,17 @@ from pathlib import Path
 
 from mstedge.errors import BundleError
 from mstedge.files import write_atomically
-from mstedge.manifest import SUMS_NAME
+from mstedge.manifest import SIGNATURE_NAME, SUMS_NAME
 from mstedge.runtime.bundle.inventory import DAMAGED, list_files, read_file, sha256_of
 from mstedge.runtime.bundle.paths import check_collisions, check_name
 
+# Sums cannot hold their own digest, nor that of the signature over them.
+UNLISTED = frozenset({SUMS_NAME, SIGNATURE_NAME})
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 def write_sums(folder: Path) -> None:
-    """Write SHA256SUMS over every other file of a folder; `sha256sum -c SHA256SUMS` inside it agrees.
+    """Write SHA256SUMS over every file of a folder but SIGNATURE; `sha256sum -c SHA256SUMS` inside it agrees.
 
     Args:
         folder: The bundle, complete but for this file.
@@ -24,7 +26,7 @@ def write_sums(folder: Path) -> None:
     Raises:
         BundleError: The folder holds something that no bundle may hold: a link, a pipe, a forbidden name.
     """
-    names = [name for name in list_files(folder) if name != SUMS_NAME]
+    names = [name for name in list_files(folder) if name not in UNLISTED]
     lines = [f"{sha256_of(folder, name)}  {name}\n" for name in names]
     write_atomically(folder / SUMS_NAME, "".join(lines).encode())
 
@@ -38,9 +40,24 @@ def read_sums(folder: Path) -> dict[str, str]:
     Raises:
         BundleError: A line is not one, a name is forbidden, stands twice or collides with another.
     """
-    source = str(folder / SUMS_NAME)
+    return sums_from_bytes(read_file(folder, SUMS_NAME), source=str(folder / SUMS_NAME))
+
+
+def sums_from_bytes(content: bytes, *, source: str) -> dict[str, str]:
+    """Read the lines of SHA256SUMS.
+
+    Args:
+        content: The file.
+        source: Where it stands, for the message.
+
+    Returns:
+        Digests in lower-case hex by name.
+
+    Raises:
+        BundleError: A line is not one, a name is forbidden, stands twice or collides with another.
+    """
     try:
-        text = read_file(folder, SUMS_NAME).decode()
+        text = content.decode()
     except UnicodeDecodeError:
         raise BundleError(f"{source}: not UTF-8 text", hint=DAMAGED) from None
     if not text.endswith("\n"):
@@ -52,8 +69,10 @@ def read_sums(folder: Path) -> dict[str, str]:
             raise BundleError(f"{source}: line {number} is not '<sha256>  <name>': {line[:80]!r}", hint=DAMAGED)
         digest, name = match.groups()
         check_name(name, source=f"{source}, line {number}")
-        if name in digests or name == SUMS_NAME:
-            raise BundleError(f"{source}: line {number} names {name!r} a second time or itself", hint=DAMAGED)
+        if name in UNLISTED:
+            raise BundleError(f"{source}: line {number} names {name!r}, which no sums can prove", hint=DAMAGED)
+        if name in digests:
+            raise BundleError(f"{source}: line {number} names {name!r} a second time", hint=DAMAGED)
         digests[name] = digest
     check_collisions(digests, source=source)
     return digests
@@ -69,7 +88,7 @@ def check_sums(folder: Path, digests: Mapping[str, str]) -> None:
     Raises:
         BundleError: A file is missing, is not listed, or has another digest; the message names it.
     """
-    found = set(list_files(folder)) - {SUMS_NAME}
+    found = set(list_files(folder)) - UNLISTED
     for name in sorted(set(digests) - found):
         raise BundleError(f"{folder / name}: missing, but {SUMS_NAME} lists it", hint=DAMAGED)
     for name in sorted(found - set(digests)):

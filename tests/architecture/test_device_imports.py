@@ -35,6 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "arguments",
     [
         ["verify", "{bundle}"],
+        ["parity", "{bundle}"],
         ["predict", "{bundle}", "{bundle}/golden/raw"],
         ["bench", "{bundle}", "--seconds", "1"],
         ["inspect", "{bundle}"],

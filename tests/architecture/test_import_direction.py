@@ -31,7 +31,10 @@ MAY_IMPORT = {
 }
 MAY_IMPORT_INSIDE_FUNCTIONS = {
     "core": set(),
-    "runtime": {"onnxruntime", "openvino", "tensorrt", "cv2", "soundfile", "soxr", "sounddevice"},
+    "runtime": {
+        *("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx_bindings"),
+        *("cv2", "soundfile", "soxr", "sounddevice", "cryptography"),
+    },
 }
 COMMANDS_MAY_IMPORT = {"typer", "click", "msgspec"}
 
@@ -155,6 +158,12 @@ def test_a_device_needs_numpy_and_one_engine(layer: str) -> None:
         not in MAY_IMPORT[layer] | (MAY_IMPORT_INSIDE_FUNCTIONS[layer] if each.inside else set())
     ]
     assert not wrong
+
+
+def test_openvino_is_imported_in_one_place() -> None:
+    # Elsewhere its telemetry would come along.
+    found = {each.importer for each in OF_OTHERS if each.imported.split(".")[0] == "openvino"}
+    assert found == {"mstedge.runtime.backends.openvino_import"}
 
 
 def test_commands_import_what_they_need_inside_themselves() -> None:

@@ -9,7 +9,7 @@ import pytest
 from backend_contract import INPUT, OUTPUT, BackendContract, a_model
 
 from mstedge.errors import MachineError, UsageError
-from mstedge.runtime.backends import Backend, EngineOptions, backend_named
+from mstedge.runtime.backends import Backend, EngineOptions, Network, backend_named
 
 
 class TestOnnxRuntime(BackendContract):
@@ -43,7 +43,7 @@ class TestOnnxRuntime(BackendContract):
     ) -> None:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         with pytest.raises(MachineError, match="needs the package 'onnxruntime'"):
-            backend.load(b"", input=INPUT, output=OUTPUT, precision="fp32", options=EngineOptions())
+            backend.load(Network(b"", INPUT, OUTPUT, "fp32"), EngineOptions())
 
 
 def test_unknown_backend_names_the_nearest() -> None:

@@ -104,10 +104,10 @@ def test_an_edited_hop_is_named_features(bundle: Path, tmp_path: Path, capsys: p
 def test_a_failed_gate_leaves_no_bundle_and_the_old_one(
     journey: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mstedge.export.student import TrainedStudent
+    from mstedge.export.from_run import RunStudent
 
-    right = TrainedStudent.reference_logits
-    monkeypatch.setattr(TrainedStudent, "reference_logits", lambda self, features: right(self, features) * 1.01)
+    right = RunStudent.reference_logits
+    monkeypatch.setattr(RunStudent, "reference_logits", lambda self, features: right(self, features) * 1.01)
     run_folder = str(journey / "runs/digits-audio-1")
     assert run(["export", run_folder, "-o", str(tmp_path / "new.bundle")]) == 1
     assert "no bundle was written" in capsys.readouterr().err

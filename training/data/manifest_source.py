@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mstedge.errors import DataError, SampleError, nearest
+from mstedge.errors import DataError, SampleError
+from mstedge.runtime.manifest_checks import check_ids, check_whole, given_parts
+from mstedge.runtime.manifest_rows import ManifestRow, lines_text, read_rows
 from mstedge.runtime.preprocess import decode_file
-from mstedge.training.data.manifest_rows import ManifestRow, lines_text, read_rows
 from mstedge.training.data.source import PARTS, UNLABELLED, PartIndex, PartName, RawFile
 from mstedge.training.data.splits import drawn_split
 
@@ -113,7 +113,7 @@ def manifest_source(
     """
     rows = read_rows(path, list(modalities), student_modality)
     _check_files(path, rows, list(modalities))
-    _check_ids(path, rows)
+    check_ids(path, rows)
     class_names = _class_names(path, rows)
     part_of_row = _given_parts(path, rows) if rows[0].split else _drawn_parts(path, rows, class_names, seed)
     members: dict[PartName, list[ManifestRow]] = {part: [] for part in PARTS}
@@ -133,27 +133,22 @@ def manifest_source(
     )
 
 
-def _given_parts(path: Path, rows: Sequence[ManifestRow]) -> list[PartName | None]:
-    known: dict[str, PartName | None] = {part: part for part in PARTS}
-    for row in rows:
-        if row.split not in known:
-            raise DataError(f"{path}:{row.line}: split is {row.split!r}", hint=nearest(row.split, PARTS))
+def _given_parts(path: Path, rows: Sequence[ManifestRow]) -> Sequence[PartName | None]:
+    parts = given_parts(path, rows)
     unlabelled = [row.line for row in rows if row.split != "train" and not row.label]
     if unlabelled:
         raise DataError(
             f"{path}: no label on {lines_text(unlabelled)}, in the validation or the test part",
             hint="unlabelled rows belong to train",
         )
-    for inner in ("recording", "cluster", "group"):
-        _check_whole(path, rows, inner, "split")
-    return [known[row.split] for row in rows]
+    return parts
 
 
 def _drawn_parts(
     path: Path, rows: Sequence[ManifestRow], class_names: Sequence[str], seed: int
 ) -> list[PartName | None]:
     for inner in ("recording", "cluster"):
-        _check_whole(path, rows, inner, "group")
+        check_whole(path, rows, inner, "group")
     label_of = {name: position for position, name in enumerate(class_names)}
     labelled = [row for row in rows if row.label]
     labels = np.array([label_of[row.label] for row in labelled], dtype=np.int64)
@@ -207,27 +202,6 @@ def _check_files(path: Path, rows: Sequence[ManifestRow], modalities: Sequence[s
             f"{path}: {len(missing)} of {len(rows) * len(modalities)} files do not exist:{shown}{more}",
             hint=f"relative paths start at {path.parent}",
         )
-
-
-def _check_ids(path: Path, rows: Sequence[ManifestRow]) -> None:
-    line_of: dict[str, int] = {}
-    for row in rows:
-        if row.id and line_of.setdefault(row.id, row.line) != row.line:
-            raise DataError(f"{path}:{row.line}: the id {row.id!r} stands on line {line_of[row.id]} already")
-
-
-def _check_whole(path: Path, rows: Sequence[ManifestRow], inner: str, outer: str) -> None:
-    """Make sure that rows which share an inner value share the outer one: a group lies in one part."""
-    inner_of, outer_of = attrgetter(inner), attrgetter(outer)
-    first: dict[str, ManifestRow] = {}
-    for row in rows:
-        other = first.setdefault(inner_of(row), row)
-        if outer_of(other) != outer_of(row):
-            raise DataError(
-                f"{path}: the {inner} {inner_of(row)!r} stands in two {outer}s: {outer_of(other)!r} on line "
-                f"{other.line}, {outer_of(row)!r} on line {row.line}",
-                hint=f"a {inner} belongs to one {outer}; otherwise the test is on what was trained on",
-            )
 
 
 def _check_classes_trained(path: Path, rows: Sequence[ManifestRow], class_names: Sequence[str]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
+
+from mstedge.runtime.manifest_checks import PARTS, PartName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,8 +13,8 @@ if TYPE_CHECKING:
 
     from mstedge.runtime.preprocess import Decoded
 
-PartName: TypeAlias = Literal["train", "validation", "test"]
-PARTS: tuple[PartName, ...] = ("train", "validation", "test")
+__all__ = ["PARTS", "UNLABELLED", "PartIndex", "PartName", "RawFile", "Source"]
+
 UNLABELLED = -1
 
 

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from mstedge.errors import ConfigError, DataError, SampleError, nearest
+from mstedge.runtime.manifest_rows import RESERVED_COLUMNS
 from mstedge.runtime.preprocess import READABLE_SUFFIXES, Decoded, decode_file, features_from_decoded
 from mstedge.specs import ArraySpec, AudioSpec, ImageSpec, Spec
-from mstedge.training.data.manifest_rows import RESERVED_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,9 +11,9 @@ import msgspec
 
 from mstedge.errors import DataError, MissingPackageError, UsageError, nearest
 from mstedge.recipe import Collaborative, Distill, Engine, Labels, ManifestData, Optimiser, Recipe, Specialise
+from mstedge.runtime.manifest_rows import RESERVED_COLUMNS, records
 from mstedge.schema import convert
 from mstedge.specs import ArraySpec, AudioSpec, Spec
-from mstedge.training.data.manifest_rows import RESERVED_COLUMNS, records
 from mstedge.training.recipes.guessing import LOOKED_AT, Guess, guessed_spec
 
 if TYPE_CHECKING:

@@ -8,9 +8,20 @@ from pathlib import Path
 import msgspec
 import pytest
 from bundle_factory import SPECS, change_manifest, make_bundle
+from report_inputs import (
+    bundle_with_report,
+    engine_build,
+    evaluation,
+    explanation,
+    failed_parity_report,
+    measurement,
+    parity_report,
+)
 
 from mstedge.cli import run
+from mstedge.manifest import ParitySummary
 from mstedge.run_card import Comparison, MethodResult, Metrics, NetworkCard, RunCard, RunLineage
+from mstedge.runtime.bundle.signature import Signature, text_of
 from mstedge.schema import encode_json
 from mstedge.specs import AudioSpec, ImageSpec, Scaling
 
@@ -52,7 +63,10 @@ def test_card_of_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         f"model.onnx, {(folder / 'model.onnx').stat().st_size:,} bytes, 2 operations",
         "opset        17",
         "fp32",
-        "pass (graph, 2 rows)",
+        "PASS (graph, 2 rows)",
+        "Rests on 2 held-out rows without labels",
+        "the engine that will run on the device has not been compared yet",
+        "signature    none",
         "factory, seed 41, network linear",
         "2 cases, 2 with raw input, licence CC0-1.0",
         "golden/raw/case-1.wav, ",
@@ -85,6 +99,57 @@ def test_front_ends_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     mfcc: AudioSpec = msgspec.structs.replace(SPECS["audio"], features="mfcc", mfcc_count=8)
     change_manifest(audio, spec=msgspec.to_builtins(mfcc))
     assert "8 MFCC of " in shown_by(capsys, str(audio))
+
+
+def test_bundle_that_did_not_pass_warns_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = bundle_with_report(tmp_path / "bundle", "array", failed_parity_report())
+    shown = shown_by(capsys, str(folder))
+    lines = shown.splitlines()
+    assert lines[1].startswith("WARNING")
+    assert "FAILED its parity gate and was exported all the same" in lines[1]
+    assert "FAIL (engine, 3 rows)" in lines[2]
+    for words in ("L1: largest |dp| is 0.25", "at most 0.10 points (default of fp32)", "95.83%, reference 96.25%"):
+        assert words in shown
+
+
+def test_card_of_an_int8_bundle_for_openvino(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_bundle(tmp_path / "bundle", "array", cases=1)
+    card = json.loads(shown_by(capsys, str(folder), "--json"))
+    card["manifest"] |= {
+        "target": "openvino",
+        "precision": "int8",
+        "ir": {},
+        "quantisation": {"form": "symmetric", "method": "entropy", "rows": 300},
+        "kept": ["/head/Gemm"],
+    }
+    card["manifest"]["lineage"] |= {"origin": "onnx", "recipe": None, "seed": None}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    shown = shown_by(capsys, str(tmp_path / "card.json"))
+    for words in (
+        "symmetric int8 with float biases",
+        "ranges by entropy over 300 rows",
+        "kept in fp32  /head/Gemm",
+        "model.xml and model.bin, from model.onnx",
+        "trained elsewhere, given as ONNX, network linear",
+    ):
+        assert words in shown
+    assert "seed" not in shown
+    card["manifest"] |= {"target": "trt", "ir": None, "engine": {"max_batch_rows": 4}, "kept": []}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    shown = shown_by(capsys, str(tmp_path / "card.json"))
+    assert "batch 1 to 4, tuned for 1; workspace 1024 MiB; optimisation level 3" in shown
+    assert "kept in fp32   no node" in shown
+
+
+def test_signature_is_named_as_unverified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_bundle(tmp_path / "bundle", "array", cases=1)
+    (folder / "SIGNATURE").write_bytes(text_of(Signature("ab" * 32, b"\0" * 64)))
+    shown = shown_by(capsys, str(folder))
+    assert f"by the key {'ab' * 32}; not verified" in shown
+    assert f"SIGNATURE, {(folder / 'SIGNATURE').stat().st_size} bytes" in shown
+    (folder / "SIGNATURE").write_text("nonsense")
+    assert run(["inspect", str(folder)]) == 1
+    assert "is not a signature" in capsys.readouterr().err
 
 
 def test_damaged_bundle_has_no_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +190,7 @@ def test_results_by_their_schema(tmp_path: Path, capsys: pytest.CaptureFixture[s
     bundle = make_bundle(tmp_path / "bundle", "array", cases=2)
     shown = shown_by(capsys, str(bundle / "parity/report.json"))
     assert "mstedge.parity/1" in shown
-    assert "largest probability difference: 0 <= 0.0001" in shown
+    assert "ok           largest |dp|: 0, allowed <= 0.0001" in shown
     assert run(["verify", str(bundle), "--json"]) == 0
     (tmp_path / "verify.json").write_text(capsys.readouterr().out)
     assert "2, of which 0 differ" in shown_by(capsys, str(tmp_path / "verify.json"))
@@ -145,6 +210,57 @@ def test_results_by_their_schema(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "mean accuracy 91.0% (95 %: 80.0% to 100.0%)" in shown
     assert "one seed bounds nothing" in shown
     assert "the interval holds zero" in shown
+
+
+def test_parity_by_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "parity.json"
+    path.write_bytes(encode_json(parity_report()))
+    lines = shown_by(capsys, str(path)).splitlines()
+    assert [line[:13].strip() for line in lines if line[:2] in {"L0", "L1", "L2", "L3"}] == [
+        "L0 contract",
+        "L1 numbers",
+        "L2 decisions",
+        "L3 task",
+    ]
+    shown = "\n".join(lines)
+    for words in (
+        "PASS (engine, openvino, int8)",
+        "warning      median SQNR, dB: 12.3, allowed >= 15; a limit of 12.3 would have passed",
+        "lower bound of the difference: -0.85, allowed > -1.00 points",
+        "3 changed, 1 of them hard",
+        "2 recordings cannot travel",
+    ):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (evaluation(), ("tiny on monday.csv", "90.00% (95 %: 80.0% to 95.0%)", "60 labelled, 12 recordings")),
+        (evaluation(score=None), ("no labelled row could be answered for",)),
+        (explanation(), ("/body/3/Conv", "2 of 5 tensors", "15 dB")),
+        (engine_build(), ("TensorRT-RTX 1.7.1", "5 of 5 layers", "pending: an engine runs only")),
+        (engine_build(gpu=None), ("GPU        none",)),
+        (measurement(), ("3.50 times smaller", "0.640 ms, fp32 1.000 ms: 0.64 of it", "A processor")),
+        (measurement(latencies=()), ("not measured",)),
+    ],
+    ids=["evaluation", "no score", "explanation", "engine", "no GPU", "measurement", "no latency"],
+)
+def test_cards_of_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], result: object, words: tuple[str, ...]
+) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(encode_json(result))
+    shown = shown_by(capsys, str(path))
+    for each in words:
+        assert each in shown
+
+
+def test_evaluation_of_a_bundle_that_did_not_pass_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parity = ParitySummary(verdict="inconclusive", scope="engine", rows=512, failure_allowed=True)
+    path = tmp_path / "evaluation.json"
+    path.write_bytes(encode_json(evaluation(parity=parity)))
+    assert "NOT PROVED: its parity gate could not tell" in shown_by(capsys, str(path))
 
 
 @pytest.mark.parametrize(

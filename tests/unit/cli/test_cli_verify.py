@@ -21,7 +21,10 @@ NAMES = (
     "golden/raw/case-1.wav",
     "manifest.json",
     "model.onnx",
+    "parity/features.npy",
+    "parity/logits.npy",
     "parity/report.json",
+    "parity/rows.json",
 )
 
 
@@ -42,7 +45,7 @@ def test_passing_bundle(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert header.split("  ")[0] == "case"
     assert [row.split()[0] for row in rows] == ["case-0", "case-1"]
     assert all(row.split()[1:3] == ["equal", "bit-equal"] and row.endswith("ok") for row in rows)
-    assert verdict.startswith("PASS: factory-audio: 8 files whole, 2 golden cases, onnxruntime ")
+    assert verdict.startswith("PASS: factory-audio: 11 files whole, 2 golden cases, onnxruntime ")
     assert shown.err == ""
 
 

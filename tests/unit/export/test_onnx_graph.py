@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mstedge.errors import CheckFailedError
 from mstedge.export.onnx_graph import OPSET, onnx_from_network
 from mstedge.manifest import Tensor as TensorInfo
-from mstedge.runtime.backends import EngineOptions, backend_named
+from mstedge.runtime.backends import EngineOptions, Network, backend_named
 from mstedge.runtime.bundle import check_onnx
 from mstedge.training.models.networks import Cnn, Mlp, TemporalCnn
 
@@ -40,11 +40,8 @@ def test_the_graph_answers_as_torch_does_at_every_batch_size(name: str) -> None:
     network, shape = network_and_shape(name)
     model = onnx_from_network(network, shape, input_name="sense")
     session = backend_named("onnxruntime").load(
-        model,
-        input=TensorInfo(name="sense", shape=shape),
-        output=TensorInfo(name="logits", shape=(4,)),
-        precision="fp32",
-        options=EngineOptions(threads=1),
+        Network(model, TensorInfo(name="sense", shape=shape), TensorInfo(name="logits", shape=(4,)), "fp32"),
+        EngineOptions(threads=1),
     )
     for batch in (1, 2, 7):
         values = np.random.default_rng(batch).normal(size=(batch, *shape)).astype(np.float32)

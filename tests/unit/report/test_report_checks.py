@@ -1,4 +1,4 @@
-"""Pages of parity, verification and bundles."""
+"""Pages of verification and bundles."""
 
 from __future__ import annotations
 
@@ -12,46 +12,10 @@ from bundle_factory import change_json, make_bundle
 from mstedge.errors import BundleError
 from mstedge.report import bundle_page, write_report
 from mstedge.schema import encode_json
-from mstedge.verdicts import ParityReport, at_least, at_most, judged
 from mstedge.verification import CaseResult, VerifyReport
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def parity(*, good: bool) -> ParityReport:
-    checks = (at_least("median SQNR, dB", 121.0, 80.0), at_most("largest |p - p'|", 1e-6 if good else 0.25, 1e-4))
-    verdict, reasons = judged(checks)
-    return ParityReport(
-        verdict=verdict,
-        scope="graph",
-        precision="fp32",
-        rows=512,
-        batches=(1, 7),
-        checks=checks,
-        reasons=reasons,
-        backend="onnxruntime 1.32.0",
-        candidate_accuracy=0.9375,
-    )
-
-
-def test_failed_parity_says_fail_in_words_and_why(tmp_path: Path) -> None:
-    path = tmp_path / "parity.json"
-    path.write_bytes(encode_json(parity(good=False)))
-    page = write_report(path).read_text(encoding="utf-8")
-    assert '<span class="badge fail">FAIL</span>' in page
-    assert "largest |p - p&#39;| is 0.25: expected &lt;= 0.0001" in page
-    assert page.count('<span class="badge pass">pass</span>') == 1
-    assert page.count('<span class="badge fail">fail</span>') == 1
-    assert "93.8 %" in page
-
-
-def test_passed_parity_says_pass(tmp_path: Path) -> None:
-    path = tmp_path / "parity.json"
-    path.write_bytes(encode_json(parity(good=True)))
-    page = write_report(path).read_text(encoding="utf-8")
-    assert '<span class="badge pass">PASS</span>' in page
-    assert "FAIL" not in page
 
 
 def test_verification_shows_every_case_and_its_first_difference(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ FILES = (
     "golden/logits.npy",
     "golden/raw/case-0.npy",
     "parity/report.json",
+    "parity/rows.json",
+    "parity/features.npy",
+    "parity/logits.npy",
 )
 
 
@@ -169,7 +172,8 @@ def test_a_control_character_does_not_reach_the_terminal(bundle: Path):
         ("{digest}  golden/../model.onnx", "leaves the folder"),
         ("{digest}  golden\\cases.json", "backslash"),
         ("{digest}  model.onnx\0", "control or invisible character"),
-        ("{digest}  SHA256SUMS", "itself"),
+        ("{digest}  SHA256SUMS", "no sums can prove"),
+        ("{digest}  SIGNATURE", "no sums can prove"),
         ("{digest}  model.onnx", "second time"),
         ("{digest}  MODEL.onnx", "are one file on some systems"),
         ("{digest} *model.onnx", "is not '<sha256>  <name>'"),

@@ -30,6 +30,7 @@ MODULES = {
     "PyYAML": "yaml",
     "Jinja2": "jinja2",
     "scikit-learn": "sklearn",
+    "tensorrt-rtx-cu13-bindings": "tensorrt_rtx_bindings",
 }
 
 
@@ -58,7 +59,9 @@ def test_this_installation_is_healthy_and_its_engine_usable():
     assert report.healthy
     assert report.problems == ()
     assert _package("numpy").version == importlib.metadata.version("numpy")
-    assert [(each.name, each.available) for each in report.backends] == [("onnxruntime", True)]
+    assert [each.name for each in report.backends] == ["onnxruntime", "openvino"]
+    assert all(each.available or each.hint for each in report.backends)
+    assert report.backends[0].available
     assert importlib.metadata.version("onnxruntime") in report.backends[0].reason
 
 
@@ -74,8 +77,24 @@ def test_what_is_missing_names_what_needs_it_and_the_line_that_installs_it(insta
 def test_every_line_to_install_names_an_extra_that_exists():
     extras = set(importlib.metadata.metadata("mstedge").get_all("Provides-Extra") or ())
     named = {extra for each in examine().packages for extra in re.findall(r"mstedge\[(\w+)\]", each.install)}
-    assert named == {"onnxruntime", "audio", "image", "train", "export", "report"}
+    assert named - {"tensorrt"} == {"onnxruntime", "openvino", "audio", "image", "train", "export", "report", "sign"}
     assert named <= extras
+
+
+def test_tensorrt_comes_from_where_the_machine_gets_it(installed: Installed, monkeypatch: pytest.MonkeyPatch):
+    installed(BASE)
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
+    assert _package("tensorrt").install == "pip install 'mstedge[tensorrt]'"
+    assert "tensorrt-rtx-cu13-bindings" in _package("tensorrt-rtx").install
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(doctor, "l4t_release", lambda: "36.4.7")
+    assert "apt install python3-libnvinfer" in _package("tensorrt").install
+
+
+def test_bindings_alone_are_tensorrt_rtx(installed: Installed):
+    installed({**BASE, "tensorrt-rtx-cu13-bindings": "1.7.1.116"})
+    assert _package("tensorrt-rtx").version == "1.7.1.116"
+    assert _package("tensorrt").version is None
 
 
 @pytest.mark.parametrize("name", ["numpy", "msgspec", "typer"])
@@ -180,10 +199,11 @@ def cache_folder_of_home() -> Path:
 def test_nothing_heavy_is_imported_to_find_out():
     script = (
         "import sys; from mstedge.runtime.doctor import examine; examine(); "
-        "sys.stdout.write(' '.join({'torch', 'onnx', 'lightning_fabric', 'matplotlib', 'cv2', 'soundfile', 'scipy'} "
-        "& set(sys.modules)))"
+        "sys.stdout.write(' '.join(set(sys.argv[1:]) & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = [*("torch", "onnx", "lightning_fabric", "matplotlib", "cv2", "soundfile", "scipy", "cryptography")]
+    risky = [*("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "openvino_telemetry")]
+    done = subprocess.run([sys.executable, "-c", script, *heavy, *risky], capture_output=True, text=True, check=True)
     assert done.stdout == ""
 
 

@@ -39,7 +39,7 @@ def change_array(folder: Path, name: str, change: Any) -> None:
 def test_untouched_bundle_passes(tmp_path: Path, kind: Any) -> None:
     report = verified(make_bundle(tmp_path / "bundle", kind, cases=3))
     assert report.passed
-    assert report.files == 9
+    assert report.files == 12
     assert report.backend.startswith("onnxruntime ")
     assert [case.id for case in report.cases] == ["case-0", "case-1", "case-2"]
     for case in report.cases:

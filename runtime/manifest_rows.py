@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import posixpath
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ RESERVED_COLUMNS = ("label", "split", "group", "cluster", "id")
 _ALL_OR_NONE = RESERVED_COLUMNS[1:]
 _MAX_LINE_BYTES = 1 << 20
 _SHOWN_LINES = 5
+_MISSPELT = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,17 @@ def records(manifest: Path) -> Iterator[Record]:
     yield from reader(manifest)
 
 
-def read_rows(manifest: Path, modalities: Sequence[str], student_modality: str) -> list[ManifestRow]:
+def read_rows(
+    manifest: Path, modalities: Sequence[str], student_modality: str, *, others_allowed: bool = False
+) -> list[ManifestRow]:
     """Read all rows and check their columns.
 
     Args:
         manifest: A `.csv` or `.jsonl` file.
         modalities: Columns that hold a file.
         student_modality: The one whose file tells recordings apart.
+        others_allowed: Whether there may be further columns, of sensors that the reader does not have; one that looks
+            like a misspelt known column is refused all the same.
 
     Raises:
         DataError: A column is missing, unknown or filled in some rows only; the message names lines.
@@ -98,7 +104,8 @@ def read_rows(manifest: Path, modalities: Sequence[str], student_modality: str) 
         if not rows:
             _check_modalities_present(manifest, record, modalities)
         for column in record.values.keys() - known:
-            raise _unknown_column(manifest, record.line, column, modalities)
+            if not others_allowed or _looks_misspelt(column, record):
+                raise _unknown_column(manifest, record.line, column, modalities)
         for column, lines in empty.items():
             if not record.values.get(column):
                 lines.append(record.line)
@@ -143,14 +150,20 @@ def _check_modalities_present(manifest: Path, record: Record, modalities: Sequen
         if modality not in record.values:
             columns = record.values.keys() - {*modalities, *RESERVED_COLUMNS}
             raise DataError(
-                f"{manifest}: has no column {modality!r}, which the recipe names as a modality",
+                f"{manifest}: has no column {modality!r} with the files of that modality",
                 hint=nearest(modality, columns or record.values.keys()),
             )
 
 
+def _looks_misspelt(column: str, record: Record) -> bool:
+    """Tell `lable`, which would silently take the labels away, from the column of another sensor."""
+    absent = [known for known in RESERVED_COLUMNS if known not in record.values]
+    return bool(difflib.get_close_matches(column.lower(), absent, n=1, cutoff=_MISSPELT))
+
+
 def _unknown_column(manifest: Path, line: int, column: str, modalities: Sequence[str]) -> DataError:
     return DataError(
-        f"{manifest}:{line}: column {column!r} is neither a modality of the recipe nor a known column",
+        f"{manifest}:{line}: column {column!r} is neither a modality that is asked for nor a known column",
         hint=nearest(column, [*modalities, *RESERVED_COLUMNS]) + "; or leave the column out",
     )
 

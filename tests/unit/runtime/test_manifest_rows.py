@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mstedge.errors import DataError
-from mstedge.training.data.manifest_rows import ManifestRow, read_rows, records
+from mstedge.runtime.manifest_rows import ManifestRow, read_rows, records
 
 MODALITIES = ["sound", "picture"]
 
@@ -111,6 +111,23 @@ def test_many_lines_are_not_all_listed(tmp_path: Path) -> None:
 def test_missing_manifest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read(tmp_path / "none.csv")
+
+
+def test_columns_of_other_sensors_are_ignored_where_they_may_stand(tmp_path: Path) -> None:
+    path = written(tmp_path, "sound,picture,label\na.wav,,x\n./b.wav,p.png,y\n")
+    rows = read_rows(path, ["sound"], "sound", others_allowed=True)
+    assert [(row.files, row.label, row.id) for row in rows] == [
+        (("a.wav",), "x", "2-a.wav"),
+        (("./b.wav",), "y", "3-b.wav"),
+    ]
+    with pytest.raises(DataError, match="column 'picture' is neither"):
+        read_rows(path, ["sound"], "sound")
+
+
+@pytest.mark.parametrize("column", ["lable", "Label", "splits", "clusters"])
+def test_misspelt_column_is_not_taken_for_another_sensor(tmp_path: Path, column: str) -> None:
+    with pytest.raises(DataError, match=f"column '{column}' is neither"):
+        read_rows(written(tmp_path, f"sound,{column}\na,b\n"), ["sound"], "sound", others_allowed=True)
 
 
 def test_modality_cannot_take_a_known_name(tmp_path: Path) -> None:

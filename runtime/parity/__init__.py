@@ -1,0 +1,1 @@
+"""The parity gate: a candidate against the reference's recorded answers, on any device and without torch."""

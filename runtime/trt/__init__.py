@@ -1,0 +1,1 @@
+"""Building TensorRT engines on the device that runs them."""
