@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mstedge.runtime.parity.edges import edge_features
-from mstedge.runtime.parity.rows import Edges, GateRows, digests_of_rows
+from mstedge.runtime.parity.rows import Edges, GateRows, digests_of_rows, fair_order
 from mstedge.runtime.preprocess import decode_file, features_from_decoded
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def gate_rows(student: Student) -> GateRows:
     """
     rows = student.held_out
     distinct = distinct_rows(rows)
+    distinct = [distinct[position] for position in fair_order([rows.ids[row] for row in distinct])]
     features = rows.features[distinct]
     from_files = _features_from_files(student, distinct)
     names, edges = edge_features(student.spec)

@@ -129,6 +129,7 @@ def _judged(
         graph=check_onnx(candidate.onnx),
         margin=wish.margin,
         calibration=candidate.calibration,
+        kept=candidate.kept,
         further=_further_checks(candidate, rows, wish),
     )
     return run_gate(loaded(candidate, student, wish), rows, setup)

@@ -122,5 +122,6 @@ def _gated(predictor: Predictor, rows: GateRows, margin: float | None) -> Parity
         graph=check_onnx(bundle.read(manifest.model)),
         margin=margin,
         calibration=bundle.calibration(),
+        kept=manifest.kept,
     )
     return run_gate(predictor.session, rows, setup)

@@ -1,4 +1,4 @@
-"""What the parity gate found, on a terminal: a table per level, level 3 in words, the verdict last."""
+"""What the parity gate found, on a terminal: every check, level 3 in words, the verdict last."""
 
 from __future__ import annotations
 
@@ -23,17 +23,13 @@ def say_parity(report: ParityReport, labels: Sequence[str]) -> None:
     """
     from mstedge.cli.console import say
     from mstedge.cli.text import printable
-    from mstedge.verdicts import LEVELS
 
     say(f"{report.target} · {report.precision} · {_where(report)}")
-    for level, name in LEVELS.items():
-        checks = [check for check in report.checks if check.level == level]
-        if checks or (level == "L3" and report.task is not None):
-            say()
-            say(f"{level} {name}")
-            _say_checks(checks)
-        if level == "L3" and report.task is not None:
-            _say_task(report.task, labels)
+    say()
+    _say_checks(report.checks)
+    if report.task is not None:
+        say()
+        _say_task(report.task, labels)
     _say_flips(report, labels)
     say()
     for note in report.notes:
@@ -62,32 +58,39 @@ def _where(report: ParityReport) -> str:
 
 
 def _say_checks(checks: Sequence[Check]) -> None:
+    """Print all levels as one table; a broken check is followed by the limit that would have passed."""
+    from itertools import groupby
+
     from mstedge.cli.console import say_table
-    from mstedge.cli.text import measured_text
+    from mstedge.verdicts import LEVELS
 
-    rows = [
-        (check.name, measured_text(check.value), f"{check.relation} {check.limit:.3g}", _outcome(check))
-        for check in checks
-    ]
+    rows = []
+    for level, members in groupby(checks, key=lambda check: check.level):
+        names = [f"{level} {LEVELS[level]}"]
+        rows += [(names.pop() if names else "", *_cells(check)) for check in members]
     if rows:
-        say_table(("check", "value", "allowed", "result"), rows, right=(1,))
+        say_table(("level", "check", "value", "allowed", "result"), rows, right=(2,))
 
 
-def _outcome(check: Check) -> str:
-    if check.passed:
-        return "ok"
-    return "warn" if check.severity == "warn" else "FAILED"
+def _cells(check: Check) -> tuple[str, str, str, str]:
+    from mstedge.cli.text import measured_text
+    from mstedge.parity_words import advice, outcome
+
+    result = ": ".join(word for word in (outcome(check), advice(check)) if word)
+    return check.name, measured_text(check.value), f"{check.relation} {check.limit:.3g}", result
 
 
 def _say_task(task: TaskResult, labels: Sequence[str]) -> None:
     from mstedge.cli.console import say
     from mstedge.cli.text import printable
+    from mstedge.parity_words import task_advice
 
     rows = f"{task.rows} labelled rows in {task.clusters} clusters"
     say(f"{task.metric} {task.candidate:.2%}, reference {task.reference:.2%}, over {rows}")
     say(f"difference {100 * task.difference:+.2f} points, {_bounds_in_words(task)}")
-    say(f"allowed loss {_points(task.margin)} ({task.margin_origin})")
-    say(f"{task.lost} rows lost, {task.gained} gained (McNemar p {task.mcnemar_p:.2g})")
+    advice = task_advice(task)
+    say(f"allowed loss {_points(task.margin)} ({task.margin_origin})" + (f"; {advice}" if advice else ""))
+    say(f"rows lost {task.lost}, gained {task.gained} (McNemar p {task.mcnemar_p:.2g})")
     drops = [drop for drop in task.classes if drop.candidate_recall < drop.reference_recall]
     for drop in drops[:_CLASSES_SHOWN]:
         name = printable(labels[drop.label], limit=30)

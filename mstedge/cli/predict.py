@@ -23,7 +23,7 @@ def command(
     backend: str | None = typer.Option(None, help="Engine that runs the network [default: the bundle's]."),
 ) -> None:
     """Answer for files and folders."""
-    from mstedge.cli.bundle_notes import note_parity, note_skipped
+    from mstedge.cli.bundle_notes import note_engine_pending, note_parity, note_skipped
     from mstedge.cli.console import note
     from mstedge.runtime.predictor import load
     from mstedge.runtime.sources import expand_inputs
@@ -31,6 +31,7 @@ def command(
     predictor = load(bundle, backend=backend, threads=threads)
     found = expand_inputs(inputs, predictor.manifest.spec)
     note_parity(predictor.manifest.parity)
+    note_engine_pending(predictor.manifest, bundle)
     note_skipped(found.skipped)
     predictions = _answers(predictor, found.files)
     answered = _say_lines(predictions) if json else _say_answers(predictor, predictions)

@@ -12,7 +12,7 @@ from mstedge.runtime.parity.numbers import probability_differences
 from mstedge.verdicts import Check, at_least, at_most, equals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BATCHES = (1, 2, 7)
 REPEATED_ROWS = 512
 LEAST_SHARE_OF_WEIGHTS = 0.5
+LEAST_SHARE_BESIDE_KEPT = 0.01
 _ELEMENTS: dict[Precision, frozenset[str]] = {
     "fp32": frozenset({"float32"}),
     "fp16": frozenset({"float16"}),
@@ -130,22 +131,25 @@ def run_in_batches(session: EngineSession, features: Floats, size: int, shape: t
     return Run(what, np.concatenate(parts))
 
 
-def precision_check(weights: Mapping[str, int], precision: Precision) -> Check:
+def precision_check(weights: Mapping[str, int], precision: Precision, kept: Sequence[str] = ()) -> Check:
     """Prove from the graph that products are computed in the precision that is claimed.
 
     Args:
         weights: Elements that the graph multiplies by, by element type.
         precision: What is claimed.
+        kept: Nodes that are said to stay in fp32, however large they are.
 
     Returns:
-        All weights for fp32, at least half of them for the others; a graph without weights proves fp32 alone.
+        All weights for fp32, at least half of them for the others, and at least some where nodes are kept; a graph
+        without weights proves fp32 alone.
     """
     total = sum(weights.values())
     claimed = sum(count for kind, count in weights.items() if kind in _ELEMENTS[precision])
     name = f"share of weights in {precision}"
     if precision == "fp32":
         return equals("L0", name, claimed / total if total else 1.0, 1.0)
-    return at_least("L0", name, claimed / total if total else 0.0, LEAST_SHARE_OF_WEIGHTS)
+    least = LEAST_SHARE_BESIDE_KEPT if kept else LEAST_SHARE_OF_WEIGHTS
+    return at_least("L0", name, claimed / total if total else 0.0, least)
 
 
 def _largest_difference(first: Floats, again: Floats) -> float:

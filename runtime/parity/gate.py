@@ -45,6 +45,7 @@ class GateSetup:
         graph: What the ONNX file is: it proves the precision.
         margin: How much accuracy may be lost, as a share; none for the precision's margin.
         calibration: The rows that int8 ranges were fitted on.
+        kept: Nodes that stay in fp32 although the precision is another.
         further: Checks of the graph that export made, because they need more than an engine.
     """
 
@@ -55,6 +56,7 @@ class GateSetup:
     graph: OnnxSummary
     margin: float | None = None
     calibration: Calibration | None = None
+    kept: tuple[str, ...] = ()
     further: tuple[Check, ...] = ()
 
 
@@ -143,7 +145,7 @@ def _task_checks(task: TaskResult) -> tuple[Check, ...]:
 
 def _given_checks(session: EngineSession, rows: GateRows, setup: GateSetup, overlap: int) -> tuple[Check, ...]:
     """Check what is known without running anything."""
-    checks = [precision_check(setup.graph.weights, session.precision), *setup.further]
+    checks = [precision_check(setup.graph.weights, session.precision, setup.kept), *setup.further]
     if rows.differing_features is not None:
         checks.append(equals("L0", "rows whose raw file gives other features", rows.differing_features, 0))
     if setup.calibration is not None:
@@ -203,7 +205,7 @@ def _report(
         batches=BATCHES,
         checks=tuple(sorted(judgement.checks, key=lambda check: check.level)),
         reasons=judgement.reasons,
-        notes=_notes(rows, comparison),
+        notes=_notes(rows, comparison, setup.kept),
         backend=session.backend,
         device=session.device,
         arithmetic=session.arithmetic,
@@ -220,9 +222,11 @@ def _report(
     )
 
 
-def _notes(rows: GateRows, comparison: _Comparison | None) -> tuple[str, ...]:
+def _notes(rows: GateRows, comparison: _Comparison | None, kept: tuple[str, ...]) -> tuple[str, ...]:
     labelled = int((rows.labels.reshape(len(rows), -1) >= 0).any(axis=1).sum()) if len(rows) else 0
     notes = [f"{len(rows)} rows ({labelled} labelled) in {len(set(rows.clusters))} independent clusters"]
+    if kept:
+        notes.append(f"kept in fp32: {', '.join(kept)}")
     if comparison is None:
         return tuple(notes)
     notes.append(comparison.decisions.note)

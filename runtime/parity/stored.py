@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from mstedge.errors import BundleError, CheckFailedError
 from mstedge.manifest import PARITY_FEATURES_NAME, PARITY_LOGITS_NAME, PARITY_ROWS_NAME
 from mstedge.parity import ParityRows
 from mstedge.runtime.bundle.inventory import DAMAGED, MIB
-from mstedge.runtime.parity.rows import UNLABELLED, Edges, GateRows, digests_of_rows
+from mstedge.runtime.parity.rows import UNLABELLED, Edges, GateRows, digests_of_rows, fair_order
 from mstedge.schema import encode_json
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from mstedge.runtime.bundle import Bundle
 
-MAX_FEATURES_BYTES = 64 * MIB
+MAX_FEATURES_BYTES = 16 * MIB
 
 
 def write_parity_rows(folder: Path, rows: GateRows, *, max_features_bytes: int = MAX_FEATURES_BYTES) -> None:
@@ -40,7 +39,7 @@ def write_parity_rows(folder: Path, rows: GateRows, *, max_features_bytes: int =
     """
     if rows.labels.ndim != 1 or rows.reference.ndim != 2:
         raise CheckFailedError(f"the reference has shape {list(rows.reference.shape)}: expected [rows, classes]")
-    order = sorted(range(len(rows)), key=lambda row: (_digest(rows.ids[row]), row))
+    order = fair_order(rows.ids)
     carried = _carried(rows, max_features_bytes)
     labels = rows.labels.tolist()
     digests = digests_of_rows(rows.features)
@@ -100,10 +99,6 @@ def _carried(rows: GateRows, max_features_bytes: int) -> int:
         return 0
     bytes_left = max_features_bytes - rows.edges.features.nbytes
     return min(len(rows), max(1, bytes_left // int(rows.features[0].nbytes)))
-
-
-def _digest(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
 
 
 def _save(path: Path, *parts: NDArray[np.float32]) -> None:

@@ -90,6 +90,29 @@ def test_the_bundle_is_the_same_bytes_each_time_and_holds_nothing_of_this_machin
             assert private.encode() not in content, name
 
 
+def test_int8_passes_the_gate_is_a_third_of_the_size_and_passes_again_where_there_is_no_torch(
+    journey: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", str(journey / "runs/digits-audio-1"), "--precision", "int8"]) == 0
+    small = bundle.with_name("onnx-int8.bundle")
+    assert "PASS: int8 for onnx" in capsys.readouterr().out
+    assert (bundle / "model.onnx").stat().st_size >= 3.3 * (small / "model.onnx").stat().st_size
+    measured = json.loads(bundle.with_name("onnx-int8.bundle.measured.json").read_text())
+    assert measured["latencies"][0]["samples"] > 100
+    command = (
+        "import sys; sys.modules['torch'] = sys.modules['onnx'] = None\n"
+        "from mstedge.cli import run; sys.exit(run(sys.argv[1:]))"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", command, "parity", str(small), "--json"], check=True, capture_output=True, text=True
+    )
+    report, shipped = json.loads(again.stdout), json.loads((small / "parity/report.json").read_text())
+    same = ("verdict", "rows", "flips", "histogram", "reference_sha256", "model_sha256")
+    assert {key: report[key] for key in same} | {"rows": 800} == {key: shipped[key] for key in same}
+    assert run(["parity", str(small), "--explain"]) == 0
+    assert "node_linear_1" in capsys.readouterr().out
+
+
 def test_an_edited_hop_is_named_features(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edited = tmp_path / "edited.bundle"
     subprocess.run(["cp", "-r", bundle, edited], check=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from made_student import LABELS, TRAINING_ROWS, made_student
 
 from mstedge.errors import DataError, UsageError
@@ -125,3 +127,44 @@ def test_something_else_is_never_replaced(tmp_path: Path) -> None:
 def test_margins_that_make_no_sense_are_refused(margin: float) -> None:
     with pytest.raises(UsageError, match="points"):
         ExportWish(margin=margin)
+
+
+def test_fp16_keeps_its_last_layer_in_fp32_when_the_gate_asks_for_it(tmp_path: Path) -> None:
+    network = copy.deepcopy(made_student().network)
+    with torch.no_grad():  # softmax does not see the offset, but float16 has steps of 2 up there
+        network.classifier.bias += 3000.3
+    student = made_student().but(network=network)
+    report, candidate, _ = export_student(
+        student, tmp_path / "x.bundle", ExportWish(precision="fp16"), note=lambda _text: None
+    )
+    assert report.verdict == "pass"
+    assert any("second attempt" in note for note in report.notes)
+    (kept,) = candidate.kept
+    assert open_bundle(tmp_path / "x.bundle").manifest.kept == (kept,)
+
+
+def test_the_search_keeps_the_node_that_8_bits_would_spoil(tmp_path: Path) -> None:
+    network = copy.deepcopy(made_student().network)
+    loud = network.trunk[1]
+    with torch.no_grad():  # one unit a hundred thousand times as loud as the others, and heard as little
+        loud.weight[0] *= 1e5
+        loud.bias[0] *= 1e5
+        network.hidden.weight[:, 0] *= 1e-5
+    student = made_student().but(network=network)
+    with pytest.raises(GateRefusedError):
+        export_student(student, tmp_path / "x.bundle", ExportWish(precision="int8"), note=lambda _text: None)
+    wish = ExportWish(precision="int8", search_mixed=True, calibration=CalibrationWish(rows=200))
+    report, candidate, _ = export_student(student, tmp_path / "x.bundle", wish, note=lambda _text: None)
+    assert report.verdict == "pass"
+    assert candidate.kept
+    assert f"kept in fp32: {', '.join(candidate.kept)}" in report.notes
+    bundle = open_bundle(tmp_path / "x.bundle")
+    assert bundle.manifest.kept == candidate.kept
+    searched_on = set(made_student().training.ids) - set(bundle.calibration().ids)
+    assert len(searched_on) == 200  # neither the rows of calibration nor those of the gate
+
+
+def test_a_search_without_rows_to_spare_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none is left for the search") as caught:
+        exported(tmp_path / "x", precision="int8", search_mixed=True, calibration=CalibrationWish(rows=TRAINING_ROWS))
+    assert "--calibration-rows 200" in str(caught.value)
