@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from mstedge.parity import MAX_FLIPS_LISTED, Flip
-from mstedge.runtime.parity.numbers import by_place, cosine, kl_rows, probabilities, probability_differences, sqnr_db
+from mstedge.runtime.parity.numbers import (
+    by_place,
+    cosine,
+    kl_rows,
+    largest_of_a_row,
+    probabilities,
+    probability_differences,
+    sqnr_db,
+)
 from mstedge.statistics import wilson_interval
 from mstedge.verdicts import Check, at_least, at_most
 
@@ -63,7 +71,7 @@ def number_checks(reference: Floats, candidate: Floats, limits: Limits) -> tuple
     if severity == "warn":
         checks.insert(1, at_least("L1", "median SQNR of logits in dB, floor", sqnr, limits.min_sqnr_floor_db))
     if limits.max_probability_difference is not None:
-        largest = float(differences.max())
+        largest = largest_of_a_row(differences)
         checks.append(at_most("L1", "largest |dp|", largest, limits.max_probability_difference, severity=severity))
     return tuple(checks)
 
@@ -78,7 +86,7 @@ def edge_checks(reference: Floats, candidate: Floats, limits: Limits) -> tuple[C
     """
     if limits.max_probability_difference is None or not len(reference):
         return ()
-    largest = float(probability_differences(reference, candidate).max())
+    largest = largest_of_a_row(probability_differences(reference, candidate))
     limit = limits.max_probability_difference
     return (at_most("L1", "largest |dp| on made-up extremes", largest, limit, severity=limits.severity),)
 
@@ -86,8 +94,8 @@ def edge_checks(reference: Floats, candidate: Floats, limits: Limits) -> tuple[C
 def decisions_of(rows: GateRows, candidate: Floats, limits: Limits) -> Decisions:
     """Measure level 2: answers that changed, and those that changed although the reference was sure.
 
-    For dense answers both shares are over places, and a row counts as flipped where a larger share of its places than
-    the limits allow changed; as a hard flip where so many changed although the reference was sure.
+    For dense answers agreement is over places, and a row counts as flipped where a larger share of its places than the
+    limits allow changed; as a hard flip where so many changed although the reference was sure.
 
     Args:
         rows: The rows with the reference's logits, at least one.
@@ -111,8 +119,8 @@ def decisions_of(rows: GateRows, candidate: Floats, limits: Limits) -> Decisions
         ),
         at_most(
             "L2",
-            f"share of {unit} that are hard flips",
-            float(surely.mean()),
+            "share of rows that are hard flips",
+            float(hard.mean()),
             limits.max_hard_flip_share,
             severity=limits.severity,
         ),

@@ -44,6 +44,17 @@ def probability_differences(reference: Floats, candidate: Floats) -> Doubles:
     return difference
 
 
+def largest_of_a_row(differences: Doubles) -> float:
+    """Give the largest |p - p'| of any row; a dense answer counts by the mean over its places.
+
+    A single place of a map may go anywhere where the reference itself is torn, as pooling at a tie is.
+
+    Args:
+        differences: [rows, places, classes].
+    """
+    return float(differences.max(axis=2).mean(axis=1).max())
+
+
 def sqnr_db(reference: Floats, candidate: Floats) -> Doubles:
     """Give the signal-to-quantisation-noise ratio of each row's logits, in dB.
 
