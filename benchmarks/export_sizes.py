@@ -324,9 +324,9 @@ def _explained(rows: int) -> tuple[str, ...]:
         "Size is what the engine reads: the ONNX file, or OpenVINO's `.xml` and `.bin`. ms is the median of the engine "
         "alone at batch 1 on one thread; fp32 and the candidate took turns in one run. The gate compared "
         f"{rows} held-out rows; bounds and margins are in percentage points. The metric is accuracy; of the segmenter, "
-        "mean IoU over pixels, on maps of 8 x 8. Clips are real digits with made motion. `trt` graphs were gated in ONNX "
-        "Runtime. The segmenter does not pass in fp16: where float16 cannot tell the largest of a pooling window from "
-        "the next, unpooling puts the value into the other place."
+        "mean IoU over pixels, on maps of 8 x 8. Clips are real digits with made motion. `trt` graphs were gated in "
+        "ONNX Runtime. The segmenter does not pass in fp16: where float16 cannot tell the largest of a pooling window "
+        "from the next, unpooling puts the value into the other place."
     )
     return ("", text, "")
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import io
-import logging
-import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import onnx
 import torch
 
 from mstedge.errors import CheckFailedError
+from mstedge.export.quiet import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import nn
 
 OPSET = 20
@@ -43,7 +39,7 @@ def onnx_from_network(
     example = torch.zeros((_TRACE_ROWS, *input_shape))
     stream = io.BytesIO()
     try:
-        with _quiet(), torch.no_grad():
+        with quiet("torch.onnx"), torch.no_grad():
             program = torch.onnx.export(
                 network,
                 (example,),
@@ -80,17 +76,3 @@ def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and deprecation chatter away from the user's terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

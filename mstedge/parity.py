@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from mstedge.errors import ConfigError
 from mstedge.limits import Precision
 from mstedge.schema import Record
 from mstedge.verdicts import Check, Verdict
@@ -110,6 +111,10 @@ class Histogram(Record, frozen=True, kw_only=True):
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.counts) != len(self.edges) + 1:
+            raise ConfigError(f"the histogram has {len(self.edges)} edges and {len(self.counts)} counts")
 
 
 class Calibration(Record, frozen=True, kw_only=True):

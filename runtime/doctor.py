@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mstedge.bench_result import Environment
+from mstedge.runtime.cache import cache_folder
 from mstedge.runtime.environment import TENSORRT, TENSORRT_RTX, l4t_release, package_version, read_environment
 from mstedge.runtime.trt.library import install_line
 from mstedge.schema import Record
@@ -142,14 +143,6 @@ def examine() -> DoctorReport:
         backends=tuple(_backend_states()),
         cache=cache_state(cache_folder()),
     )
-
-
-def cache_folder() -> Path:
-    """Find the folder for what can be made again: `MSTEDGE_CACHE`, or `mstedge` in the user's cache folder."""
-    if chosen := os.environ.get("MSTEDGE_CACHE"):
-        return Path(chosen)
-    users = os.environ.get("XDG_CACHE_HOME")
-    return (Path(users) if users else Path("~/.cache")) / "mstedge"
 
 
 def cache_state(folder: Path) -> CacheState:

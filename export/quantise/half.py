@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +11,10 @@ from onnx import TensorProto, numpy_helper
 
 from mstedge.errors import CheckFailedError, UsageError, nearest
 from mstedge.export.quantise.graph_bytes import bytes_from_model, consumers_of, model_from_bytes
+from mstedge.export.quiet import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -86,7 +85,7 @@ def _converted(model: onnx.ModelProto, keep: Sequence[str]) -> onnx.ModelProto:
     )
 
     try:
-        with _quiet():
+        with quiet("onnxruntime.transformers.float16", level=logging.CRITICAL):
             half: onnx.ModelProto = convert_float_to_float16(
                 model,
                 keep_io_types=True,
@@ -158,17 +157,3 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
             for place, name in enumerate(names):
                 if name == old:
                     names[place] = new
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's warnings away from the user's terminal: what they say is checked here."""
-    logger = logging.getLogger("onnxruntime.transformers.float16")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

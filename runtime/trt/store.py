@@ -17,7 +17,7 @@ from mstedge.engine_build import LibraryName
 from mstedge.engine_recipe import EngineRecipe
 from mstedge.errors import MachineError
 from mstedge.files import write_atomically
-from mstedge.runtime.doctor import cache_folder
+from mstedge.runtime.cache import cache_folder
 from mstedge.schema import Record, encode_json
 
 if TYPE_CHECKING:

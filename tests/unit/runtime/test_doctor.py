@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mstedge.runtime import doctor
-from mstedge.runtime.doctor import cache_folder, cache_state, examine
+from mstedge.runtime.cache import cache_folder
+from mstedge.runtime.doctor import cache_state, examine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
