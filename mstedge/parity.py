@@ -113,7 +113,7 @@ class Histogram(Record, frozen=True, kw_only=True):
     counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if len(self.counts) != len(self.edges) + 1:
+        if not self.edges or len(self.counts) != len(self.edges) + 1:
             raise ConfigError(f"the histogram has {len(self.edges)} edges and {len(self.counts)} counts")
 
 

@@ -49,8 +49,7 @@ def histogram_chart(histogram: Histogram, limit: float | None) -> Chart | None:
         histogram: The counts.
         limit: Largest |p - p'| that the precision allows, if there is one.
     """
-    # A report from a stranger may hold anything.
-    if not any(histogram.counts) or len(histogram.counts) != len(histogram.edges) + 1:
+    if not any(histogram.counts):
         return None
     title = "How far probabilities moved"
     names = [f"below {_power(histogram.edges[0])}", *(f"from {_power(edge)}" for edge in histogram.edges)]

@@ -93,12 +93,14 @@ def test_interval_says_where_there_is_none() -> None:
     assert [key.name for key in chart.keys] == ["difference", "margin"]
 
 
-@pytest.mark.parametrize(
-    "histogram",
-    [Histogram(edges=(1e-3,), counts=(0, 0)), Histogram(edges=(), counts=()), Histogram(edges=(1e-3,), counts=(1,))],
-)
-def test_histogram_of_nothing_is_not_drawn(histogram: Histogram) -> None:
-    assert histogram_chart(histogram, None) is None
+def test_histogram_of_nothing_is_not_drawn() -> None:
+    assert histogram_chart(Histogram(edges=(1e-3,), counts=(0, 0)), None) is None
+
+
+@pytest.mark.parametrize(("edges", "counts"), [((), ()), ((), (1,)), ((1e-3,), (1,))])
+def test_a_histogram_whose_counts_do_not_fit_is_none(edges: tuple[float, ...], counts: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="the histogram has"):
+        Histogram(edges=edges, counts=counts)
 
 
 def test_changed_rows_without_features_are_listed(tmp_path: Path) -> None:
