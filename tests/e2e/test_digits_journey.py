@@ -177,7 +177,7 @@ def test_distill_refuses_what_makes_no_sense(tmp_path: Path, capsys: pytest.Capt
 def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mstedge", "distill", "digits-image", "-o", str(tmp_path / "run")]
     settings = [
-        "--set=stages.collaborative.epochs=6",
+        "--set=stages.collaborative.epochs=25",  # enough to be still at it when the signal comes
         "--set=stages.specialise.epochs=1",
         "--set=stages.distill.epochs=2",
     ]
