@@ -6,7 +6,7 @@ Reading YAML and filling in what the data decide belongs to `mstedge.training`; 
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,8 +14,12 @@ from mstedge.errors import ConfigError, nearest
 from mstedge.schema import Record
 from mstedge.specs import Spec
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OptionValue: TypeAlias = bool | int | float | str | list[int | str]
+Routing: TypeAlias = Literal["gate", "soft", "straight_through", "random", "mean", "unmasked", "correctness"]
 
 
 class DigitsData(Record, frozen=True, kw_only=True, tag_field="kind", tag="digits"):
@@ -72,11 +76,13 @@ class Student(Record, frozen=True, kw_only=True):
         modality: The one modality that the device has.
         network: Name in the registry, or `module:Class`.
         options: Keyword arguments of the network.
+        weights: Safetensors file that it starts from, beside the recipe; none starts afresh.
     """
 
     modality: str
     network: str
     options: dict[str, OptionValue] = {}
+    weights: str | None = None
 
 
 class Teacher(Record, frozen=True, kw_only=True):
@@ -88,6 +94,8 @@ class Teacher(Record, frozen=True, kw_only=True):
         network: Name in the registry, or `module:Class`.
         taps: Module paths whose outputs a MaskNet masks; each makes one specialised teacher.
         options: Keyword arguments of the network.
+        weights: Safetensors file that it starts from, beside the recipe; none starts afresh.
+        frozen: Whether it teaches in stage 1 without learning there.
     """
 
     name: str
@@ -95,12 +103,29 @@ class Teacher(Record, frozen=True, kw_only=True):
     network: str
     taps: tuple[str, ...]
     options: dict[str, OptionValue] = {}
+    weights: str | None = None
+    frozen: bool = False
+
+
+Member = TypeVar("Member", Student, Teacher)
+
+
+def _check_epochs(epochs: int) -> None:
+    if epochs < 0:
+        raise ConfigError(f"epochs is {epochs}: expected 0 or more")
 
 
 class Collaborative(Record, frozen=True, kw_only=True):
-    """Stage 1: all members learn together."""
+    """Stage 1: all members learn together.
+
+    Attributes:
+        epochs: Passes over the training part; 0 leaves members as they begin.
+    """
 
     epochs: int = 40
+
+    def __post_init__(self) -> None:
+        _check_epochs(self.epochs)
 
 
 class Specialise(Record, frozen=True, kw_only=True):
@@ -111,12 +136,22 @@ class Specialise(Record, frozen=True, kw_only=True):
         heads: Attention heads of a MaskNet.
         hidden_dim_factor: Divides a MaskNet's hidden width.
         learning_rate: Step size of the MaskNets; none takes the optimiser's. Too large a one drives every mask to 1.
+        masks: `isolated` lets each mask act alone, as in the paper. With `cumulative`, as in the reference
+            implementation, those of a teacher's earlier taps act as well in stage 3, though each was trained alone.
     """
 
     epochs: int = 3
     heads: int = 3
     hidden_dim_factor: int = 2
     learning_rate: float | None = None
+    masks: Literal["isolated", "cumulative"] = "isolated"
+
+    def __post_init__(self) -> None:
+        _check_epochs(self.epochs)
+        if self.heads < 1 or self.hidden_dim_factor < 1:
+            raise ConfigError(
+                f"heads is {self.heads} and hidden_dim_factor {self.hidden_dim_factor}: expected 1 or more of each"
+            )
 
 
 class Distill(Record, frozen=True, kw_only=True):
@@ -131,6 +166,12 @@ class Distill(Record, frozen=True, kw_only=True):
         balance_decay: Factor on mu2 after epochs 0, 10, 20, ...
         learning_rate: Step size of student and router; none takes the optimiser's. The student has learnt already:
             a fresh Adam with large steps throws it back.
+        routing: What each teacher counts for a row. `gate`: the router's top k, as in the paper. `soft`: all, by the
+            router's probabilities. `straight_through`: the top k, with the gradient of `soft`. `correctness`: all, by
+            how right they are about a labelled row. Controls: `random` (k at random), `mean` (all alike), `unmasked`
+            (`gate` over the teachers without masks).
+        balance: Load-balancing term: `kl` to uniform, or `cv`, the coefficient of variation.
+        gate_input: Whether the router's gradient reaches the student's logits (`attached`, as published) or not.
     """
 
     epochs: int = 40
@@ -140,6 +181,12 @@ class Distill(Record, frozen=True, kw_only=True):
     balance_weight: float = 1.0
     balance_decay: float = 0.9
     learning_rate: float | None = None
+    routing: Routing = "gate"
+    balance: Literal["kl", "cv"] = "kl"
+    gate_input: Literal["attached", "detached"] = "attached"
+
+    def __post_init__(self) -> None:
+        _check_epochs(self.epochs)
 
 
 class Stages(Record, frozen=True, kw_only=True):
@@ -217,11 +264,7 @@ class Recipe(Record, frozen=True, kw_only=True):
         _check_name("name", self.name)
         _check_modalities(self)
         _check_teachers(self)
-        taps = sum(len(teacher.taps) for teacher in self.teachers)
-        if not 1 <= self.stages.distill.top_k <= taps:
-            raise ConfigError(
-                f"stages.distill.top_k is {self.stages.distill.top_k}: there are {taps} specialised teachers"
-            )
+        _check_top_k(self)
         if self.temperature <= 0:
             raise ConfigError(f"temperature is {self.temperature}: expected above 0")
 
@@ -236,6 +279,34 @@ def recipe_hash(recipe: Recipe) -> str:
     from hashlib import sha256  # noqa: PLC0415  only needed here
 
     return sha256(msgspec.json.encode(recipe, order="sorted")).hexdigest()
+
+
+def with_paths(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
+    """Change where a recipe's files lie: its manifest and the weights of its members.
+
+    Args:
+        recipe: The recipe.
+        change: Gets a path as it stands in the recipe, gives the new one.
+    """
+
+    def moved(member: Member) -> Member:
+        return member if member.weights is None else msgspec.structs.replace(member, weights=change(member.weights))
+
+    data = recipe.data
+    if isinstance(data, ManifestData):
+        data = msgspec.structs.replace(data, path=change(data.path))
+    teachers = tuple(moved(teacher) for teacher in recipe.teachers)
+    return msgspec.structs.replace(recipe, data=data, student=moved(recipe.student), teachers=teachers)
+
+
+def _check_top_k(recipe: Recipe) -> None:
+    distill = recipe.stages.distill
+    if distill.routing == "unmasked":
+        choices, kind = len(recipe.teachers), "teachers"
+    else:
+        choices, kind = sum(len(teacher.taps) for teacher in recipe.teachers), "specialised teachers"
+    if not 1 <= distill.top_k <= choices:
+        raise ConfigError(f"stages.distill.top_k is {distill.top_k}: there are {choices} {kind}")
 
 
 def _check_name(where: str, name: str) -> None:

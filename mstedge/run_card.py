@@ -40,6 +40,7 @@ class RunLineage(Record, frozen=True, kw_only=True):
         git_commit: Commit of the checkout that it ran in, where there was one.
         device: Where it computed.
         threads: CPU threads it computed with.
+        weights_sha256: Digest of the file that a member started from, by its name, where one did.
     """
 
     recipe_sha256: str
@@ -48,6 +49,7 @@ class RunLineage(Record, frozen=True, kw_only=True):
     device: str
     threads: int
     git_commit: str | None = None
+    weights_sha256: dict[str, str] = {}
 
 
 class Metrics(Record, frozen=True, kw_only=True):

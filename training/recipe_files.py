@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from mstedge.errors import UsageError, nearest
-from mstedge.recipe import ManifestData, Recipe
+from mstedge.recipe import Recipe, with_paths
 from mstedge.schema import convert
 from mstedge.training.recipes import built_in_names, built_in_text
 from mstedge.training.yaml_text import mapping_from_yaml, text_of_file, value_from_yaml
@@ -38,7 +38,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         hint = nearest(name, built_in_names()) + ", or give the path of a YAML file"
         raise UsageError(f"there is no recipe or file {name!r}", hint=hint)
     recipe = recipe_from_text(text, source=source, overrides=overrides)
-    return _with_data_beside(recipe, folder) if folder is not None else recipe
+    return with_paths(recipe, lambda beside: str(folder / beside)) if folder is not None else recipe
 
 
 def recipe_from_text(text: str, *, source: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -81,12 +81,3 @@ def _position(items: list[Any], text: str, override: str) -> int:
     if not text.isdecimal() or int(text) >= len(items):
         raise UsageError(f"--set {override!r}: {text!r} is not a position in a list of {len(items)}")
     return int(text)
-
-
-def _with_data_beside(recipe: Recipe, folder: Path) -> Recipe:
-    """Let a manifest's relative path start at the folder of the recipe."""
-    if not isinstance(recipe.data, ManifestData):
-        return recipe
-    return msgspec.structs.replace(
-        recipe, data=msgspec.structs.replace(recipe.data, path=str(folder / recipe.data.path))
-    )

@@ -11,7 +11,7 @@ from safetensors.torch import save
 
 from mstedge.errors import UsageError
 from mstedge.files import write_atomically
-from mstedge.recipe import ManifestData, Recipe, recipe_hash
+from mstedge.recipe import Recipe, recipe_hash, with_paths
 from mstedge.run_card import CARD_NAME, RECIPE_NAME, WEIGHTS_NAME, Metrics, NetworkCard, RunCard, RunLineage
 from mstedge.schema import encode_json, read_json
 from mstedge.training.checkpoint import read_checkpoint
@@ -102,12 +102,13 @@ def stored_recipe(folder: Path) -> Recipe:
 def _fresh_card(setup: Setup, dataset: Dataset, method: Method) -> RunCard:
     recipe = setup.recipe
     lineage = RunLineage(
-        recipe_sha256=recipe_hash(_without_path(recipe)),
+        recipe_sha256=recipe_hash(_without_folders(recipe)),
         data_sha256=dataset.sha256,
         versions=package_versions(),
         device=str(setup.engine.device),
         threads=setup.engine.threads,
         git_commit=git_commit(),
+        weights_sha256=setup.weights_sha256,
     )
     student = NetworkCard(
         network=recipe.student.network,
@@ -132,6 +133,7 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
         ("method", old.method, new.method),
         ("recipe", old.lineage.recipe_sha256, new.lineage.recipe_sha256),
         ("data", old.lineage.data_sha256, new.lineage.data_sha256),
+        ("weights", str(old.lineage.weights_sha256), str(new.lineage.weights_sha256)),
     ):
         if before != now:
             raise UsageError(
@@ -161,15 +163,10 @@ def _scored(setup: Setup, dataset: Dataset, part: Literal["validation", "test"])
 
 
 def _beside(recipe: Recipe, folder: Path) -> Recipe:
-    """Let the stored recipe find its manifest from the run folder."""
-    if not isinstance(recipe.data, ManifestData):
-        return recipe
-    path = os.path.relpath(recipe.data.path, folder)
-    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, path=path))
+    """Let the stored recipe find its manifest and weights from the run folder."""
+    return with_paths(recipe, lambda path: os.path.relpath(path, folder))
 
 
-def _without_path(recipe: Recipe) -> Recipe:
-    """Leave out where the manifest lies: the data have a digest of their own."""
-    if not isinstance(recipe.data, ManifestData):
-        return recipe
-    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, path=Path(recipe.data.path).name))
+def _without_folders(recipe: Recipe) -> Recipe:
+    """Leave out where files lie: their contents have digests of their own."""
+    return with_paths(recipe, lambda path: Path(path).name)

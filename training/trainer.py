@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
+import torch
+
 from mstedge.training.checkpoint import (
     Checkpoint,
     Cursor,
@@ -14,6 +16,7 @@ from mstedge.training.checkpoint import (
     optimiser_tensors,
     write_checkpoint,
 )
+from mstedge.training.engine import seed_from_key
 from mstedge.training.method.collaborative import CollaborativePhase
 from mstedge.training.method.distill import DistillPhase
 from mstedge.training.method.labels_only import LabelsOnlyPhase
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _SECONDS_BETWEEN_CHECKPOINTS = 5.0
+_NOISE_STREAM = 6
 
 METHODS: dict[str, tuple[Callable[[Setup], Phase], ...]] = {
     "mst": (CollaborativePhase, SpecialisePhase, DistillPhase),
@@ -90,6 +94,8 @@ class Trainer:
         written = started = time.monotonic()
         before = self.seconds.get(phase.stage, 0.0)
         for epoch in range(done, phase.epochs):
+            # What networks draw themselves (dropout) depends on the epoch alone, so that a resumed run repeats it.
+            torch.manual_seed(seed_from_key((self._setup.recipe.seed, _NOISE_STREAM, position, epoch)))
             result = phase.run_epoch(epoch)
             if result.score is not None and (best_score is None or result.score < best_score):
                 best_score = result.score

@@ -135,6 +135,19 @@ def _show(folder: Path, card: RunCard, comparison: Comparison | None, *, as_json
         methods = [(each.method, f"{each.mean:.1%}", interval_text(each.low, each.high)) for each in comparison.methods]
         say_table((f"test, {len(comparison.seeds)} seeds", "mean", "95 % interval"), methods, right=(1,))
         say(comparison.conclusion)
+    _note_collapse(folder)
     if report is not None:
         note(f"report: {report}")
     note(f"next: mstedge export {folder}")
+
+
+def _note_collapse(folder: Path) -> None:
+    """Tell of a router that sends nearly every row to the same teachers: the others then taught nothing."""
+    from mstedge.cli.console import note
+    from mstedge.report.metrics import read_metrics
+    from mstedge.run_card import METRICS_NAME
+
+    alarms = [epoch for epoch in read_metrics(folder / METRICS_NAME) if epoch.alarm]
+    if alarms:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in (alarms[-1].alarm or {}).items() if share)
+        note(f"warning: the router collapsed in {len(alarms)} epochs, last in epoch {alarms[-1].epoch + 1}: {shares}")

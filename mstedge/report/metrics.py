@@ -32,6 +32,9 @@ class Epoch(msgspec.Struct, frozen=True):
         gradient_flow: Norm of the gradient that reaches a member, by `learner<-from`.
         routing: Share of the routing weight that each teacher got.
         routing_entropy: Mean entropy of the routing, in nats.
+        alarm: Teachers that got nearly everything for several epochs, with their shares.
+        agreement: Share of validation rows on which the student answers what a teacher does, by teacher.
+        teacher_agreement: The same for two teachers, by `one|other`; frozen, they say it once.
         validation_kl: Divergence on validation rows.
         validation_cross_entropy: Cross-entropy on validation rows.
         validation_accuracy: Accuracy on validation rows, of the student or of every member.
@@ -49,6 +52,9 @@ class Epoch(msgspec.Struct, frozen=True):
     gradient_flow: PerMember | None = None
     routing: PerMember | None = None
     routing_entropy: Value = None
+    alarm: PerMember | None = None
+    agreement: PerMember | None = None
+    teacher_agreement: PerMember | None = None
     validation_kl: Value = None
     validation_cross_entropy: Value | PerMember = None
     validation_accuracy: Value | PerMember = None

@@ -29,7 +29,8 @@ def page(name: str) -> str:
 
 
 def in_code(text: str) -> set[str]:
-    return {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"[\w.]+", code)}
+    codes = re.findall(r"`([^`\n]+)`", text)
+    return {word for code in codes for pattern in (r"[\w.]+", r"[\w.-]+") for word in re.findall(pattern, code)}
 
 
 def keys_of(kind: type[Any], prefix: str = "") -> set[str]:

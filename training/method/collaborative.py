@@ -1,6 +1,7 @@
 """Stage 1, collaborative initialisation: all members learn together (paper, section 3.2).
 
-L = sum_i CE_i + sum_{i<j} [KL(P_i || P_j) + KL(P_j || P_i)], one Adam, nothing detached.
+L = sum_i CE_i + sum_{i<j} [KL(P_i || P_j) + KL(P_j || P_i)], one Adam, nothing detached. The logits of a frozen
+teacher are constants, and the terms that only frozen teachers are in are left out.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 
 from mstedge.errors import CheckFailedError
 from mstedge.training.engine import shuffled_batches
+from mstedge.training.method.divergence import check_finite, take_step
 from mstedge.training.method.losses import cross_entropy, softened_kl
 from mstedge.training.method.phase import EpochResult, MetricRow, StageName
-from mstedge.training.method.setup import Setup, all_logits
+from mstedge.training.method.setup import Member, Setup, all_logits
 from mstedge.training.scores import accuracy
 
 if TYPE_CHECKING:
@@ -32,7 +34,12 @@ class CollaborativePhase:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self.epochs = setup.recipe.stages.collaborative.epochs
-        self.learning: dict[str, nn.Module] = {f"members/{member.name}": member.network for member in setup.members}
+        self.learning: dict[str, nn.Module] = {}
+        for member in setup.members:
+            if member.frozen:
+                member.network.eval().requires_grad_(requires_grad=False)
+            else:
+                self.learning[f"members/{member.name}"] = member.network
         together = nn.ModuleList(self.learning.values())
         self.optimisers: tuple[Any, ...] = (setup.engine.optimiser(together, setup.recipe.optimiser.learning_rate),)
 
@@ -50,12 +57,14 @@ class CollaborativePhase:
         for step, index in enumerate(batches):
             terms, logits = self._terms(setup.train.take(index))
             if step == 0:
-                flow = gradient_flow(terms, logits)
+                flow = gradient_flow(terms, {name: logits[name] for name in self._learners()})
                 _check_flow(flow)
             loss = torch.stack(list(terms.values())).sum()
-            setup.engine.step(loss, self.optimisers[0], where=f"collaborative epoch {epoch} step {step}")
+            where = f"collaborative epoch {epoch} step {step}"
+            take_step(setup, loss, self.optimisers[0], index=index, where=where)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
+        check_finite(self.learning, None, where=f"collaborative epoch {epoch}")
         return EpochResult([self._row(sums, flow)])
 
     def closing_rows(self) -> list[MetricRow]:
@@ -63,10 +72,15 @@ class CollaborativePhase:
         return []
 
     def _terms(self, batch: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Give each term of the loss by name: `member` for its CE, `a|b` for the pair's two KLs."""
+        """Give each term of the loss by name, without those of frozen members alone, and the logits behind them."""
         with self._setup.engine.fabric.autocast():
-            logits = {member.name: member.logits(batch.features) for member in self._setup.members}
-        return collaborative_terms(logits, batch.labels, self._setup.recipe.temperature), logits
+            logits = {member.name: _member_logits(member, batch) for member in self._setup.members}
+        terms = collaborative_terms(logits, batch.labels, self._setup.recipe.temperature)
+        learners = self._learners()
+        return {name: term for name, term in terms.items() if learners & set(name.split("|"))}, logits
+
+    def _learners(self) -> set[str]:
+        return {member.name for member in self._setup.members if not member.frozen}
 
     def _row(self, sums: dict[str, float], flow: dict[str, float]) -> MetricRow:
         validation = self._setup.validation
@@ -80,6 +94,11 @@ class CollaborativePhase:
                 for member in self._setup.members
             },
         }
+
+
+def _member_logits(member: Member, batch: Rows) -> Tensor:
+    with torch.set_grad_enabled(not member.frozen):
+        return member.logits(batch.features)
 
 
 def collaborative_terms(logits: dict[str, Tensor], labels: Tensor, temperature: float) -> dict[str, Tensor]:
@@ -105,7 +124,7 @@ def gradient_flow(terms: dict[str, Tensor], logits: dict[str, Tensor]) -> dict[s
 
     Args:
         terms: From `collaborative_terms`, graph intact.
-        logits: What they were computed from.
+        logits: What they were computed from, of the members that learn.
 
     Returns:
         `learner<-from`: norm of the pair's gradient on the learner's logits; 0 means that nothing flows.
@@ -116,7 +135,8 @@ def gradient_flow(terms: dict[str, Tensor], logits: dict[str, Tensor]) -> dict[s
         if not second:
             continue
         for learner, source in ((first, second), (second, first)):
-            flow[f"{learner}<-{source}"] = _norm_of_gradient(term, logits[learner])
+            if learner in logits:
+                flow[f"{learner}<-{source}"] = _norm_of_gradient(term, logits[learner])
     return flow
 
 

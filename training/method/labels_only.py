@@ -9,6 +9,7 @@ from torch import nn
 
 from mstedge.training.data.source import UNLABELLED
 from mstedge.training.engine import seed_from_key
+from mstedge.training.method.divergence import check_finite, take_step
 from mstedge.training.method.losses import cross_entropy
 from mstedge.training.method.phase import EpochResult, MetricRow, StageName
 from mstedge.training.method.setup import Setup, all_logits
@@ -42,9 +43,10 @@ class LabelsOnlyPhase:
                 logits = setup.student.logits(batch.features)
             loss = cross_entropy(logits, batch.labels)
             where = f"labels-only epoch {epoch} step {step}"
-            losses.append(setup.engine.step(loss, self.optimisers[0], where=where))
+            losses.append(take_step(setup, loss, self.optimisers[0], index=index, where=where))
         logits = all_logits(setup.student, setup.validation)
         score = float(cross_entropy(logits, setup.validation.labels))
+        check_finite(self.learning, score, where=f"labels-only epoch {epoch}")
         row: MetricRow = {
             "loss": sum(losses) / len(losses),
             "validation_cross_entropy": score,

@@ -5,6 +5,8 @@ Logits have shape [rows, classes]. In every KL the first argument is the learner
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -57,6 +59,44 @@ def load_balance(gate: Tensor) -> Tensor:
     return -(torch.log(mean * teachers).sum() / teachers) / teachers
 
 
+def load_variation(gate: Tensor) -> Tensor:
+    """Measure how uneven the routing is: coefficient of variation (sample deviation / mean) of the summed gates.
+
+    The reference implementation's other choice, after Shazeer et al. 2017 (arXiv 1701.06538), who square it.
+
+    Args:
+        gate: Routing probabilities [rows, K]; 0 for a single teacher.
+    """
+    importance = gate.sum(dim=0)
+    if len(importance) == 1:
+        return 0.0 * importance.sum()
+    return importance.std() / importance.mean()
+
+
+BALANCES: dict[str, Callable[[Tensor], Tensor]] = {"kl": load_balance, "cv": load_variation}
+
+
+def chosen_kl(
+    learner: Tensor, targets: Tensor, chosen: Tensor, weights: Tensor | None = None, *, temperature: float
+) -> Tensor:
+    """Distil each row from the teachers that were chosen for it.
+
+    Args:
+        learner: Student logits [rows, classes].
+        targets: Logits of every teacher [rows, K, classes], detached.
+        chosen: Teachers of each row, int64 [rows, n].
+        weights: What each of them counts [rows, n], gradients welcome; none weighs them alike.
+        temperature: T.
+
+    Returns:
+        A scalar, the average over the rows.
+    """
+    routed = targets.gather(1, chosen[:, :, None].expand(-1, -1, targets.shape[2]))
+    each = softened_kl_rows(learner[:, None, :].expand_as(routed), routed, temperature)
+    rows = each.mean(dim=1) if weights is None else (weights * each).sum(dim=1)
+    return rows.mean()
+
+
 def routed_kl(
     learner: Tensor, targets: Tensor, gate: Tensor, *, top_k: int, temperature: float
 ) -> tuple[Tensor, Tensor]:
@@ -73,6 +113,4 @@ def routed_kl(
         The loss, a scalar, and the chosen teachers, int64 [rows, k].
     """
     chosen = gate.topk(top_k, dim=1).indices
-    routed = targets.gather(1, chosen[:, :, None].expand(-1, -1, targets.shape[2]))
-    rows = softened_kl_rows(learner[:, None, :].expand_as(routed), routed, temperature)
-    return rows.mean(dim=1).mean(), chosen
+    return chosen_kl(learner, targets, chosen, temperature=temperature), chosen

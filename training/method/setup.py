@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -10,8 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from mstedge.errors import ConfigError
+from mstedge.recipe import Student, Teacher
 from mstedge.training.engine import Engine, Rows, seed_from_key
+from mstedge.training.method.data_checks import check_rows
 from mstedge.training.method.masknet import MaskNet
+from mstedge.training.method.member_weights import load_weights
+from mstedge.training.method.monitors import CollapseWatch
 from mstedge.training.method.router import GateNet
 from mstedge.training.models.registry import build_network
 from mstedge.training.models.taps import output_passed_through, tap_shape, tapped_module
@@ -19,7 +24,7 @@ from mstedge.training.models.taps import output_passed_through, tap_shape, tappe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mstedge.recipe import OptionValue, Recipe
+    from mstedge.recipe import Recipe
     from mstedge.training.data.dataset import Dataset
 
 STUDENT = "student"
@@ -34,11 +39,18 @@ class Member:
         name: `student`, or the teacher's name.
         network: The network.
         modalities: What it sees, in the order of its inputs.
+        frozen: Whether it stays as it is in stage 1.
     """
 
     name: str
     network: nn.Module
     modalities: tuple[str, ...]
+    frozen: bool = False
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What computes its logits."""
+        return (self.network,)
 
     def logits(self, features: Mapping[str, Tensor]) -> Tensor:
         """Give logits [rows, classes]."""
@@ -47,24 +59,33 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class SpecialisedTeacher:
-    """A frozen teacher with one MaskNet at one tap.
+    """A frozen teacher with one MaskNet at one tap (masks `isolated`, as in the paper) unless there are earlier ones.
 
     Attributes:
         name: `teacher@tap`.
         member: The teacher.
         tap: Module path of the tap.
         mask: Its MaskNet.
+        earlier: Those of the same teacher whose masks act as well (masks `cumulative`).
     """
 
     name: str
     member: Member
     tap: str
     mask: MaskNet
+    earlier: tuple[SpecialisedTeacher, ...] = ()
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What computes its logits."""
+        return (self.member.network, *(each.mask for each in (*self.earlier, self)))
 
     def logits(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Give logits [rows, classes] with this mask alone in place (masks `isolated`, as in the paper)."""
-        module = tapped_module(self.member.network, self.tap, owner=self.name)
-        with output_passed_through(module, self.mask):
+        """Give logits [rows, classes] with its masks in place."""
+        with ExitStack() as masks:
+            for each in (*self.earlier, self):
+                module = tapped_module(self.member.network, each.tap, owner=each.name)
+                masks.enter_context(output_passed_through(module, each.mask))
             return self.member.logits(features)
 
 
@@ -78,8 +99,11 @@ class Setup:
         train: Training rows; labels partly hidden.
         validation: Validation rows.
         members: Student first, then the teachers.
-        specialised: One per tap of each teacher.
+        specialised: One per tap of each teacher, each with its own mask alone.
         router: GateNet.
+        watch: Watches over the router.
+        train_ids: One name per training row.
+        weights_sha256: Digest of the file that a member started from, by its name.
     """
 
     recipe: Recipe
@@ -89,6 +113,9 @@ class Setup:
     members: tuple[Member, ...]
     specialised: tuple[SpecialisedTeacher, ...]
     router: GateNet
+    watch: CollapseWatch
+    train_ids: tuple[str, ...]
+    weights_sha256: dict[str, str]
 
     @property
     def student(self) -> Member:
@@ -100,53 +127,82 @@ class Setup:
         """The networks that only exist during training."""
         return self.members[1:]
 
+    @property
+    def candidates(self) -> tuple[Member, ...] | tuple[SpecialisedTeacher, ...]:
+        """What the router of stage 3 chooses among, as `routing` and `masks` of the recipe say."""
+        stages = self.recipe.stages
+        if stages.distill.routing == "unmasked":
+            return self.teachers
+        if stages.specialise.masks == "isolated":
+            return self.specialised
+        return tuple(
+            replace(each, earlier=tuple(one for one in self.specialised[:position] if one.member is each.member))
+            for position, each in enumerate(self.specialised)
+        )
+
     def modules(self) -> dict[str, nn.Module]:
         """Name everything that holds weights, for checkpoints."""
         named: dict[str, nn.Module] = {f"members/{member.name}": member.network for member in self.members}
         named |= {f"masks/{teacher.name}": teacher.mask for teacher in self.specialised}
-        return named | {"router": self.router}
+        return named | {"router": self.router, "watch": self.watch}
 
 
 def make_setup(recipe: Recipe, dataset: Dataset, engine: Engine, *, allow_code: bool = False) -> Setup:
     """Build all networks of a run, each from a seed of its own.
 
     Raises:
-        ConfigError: A network or a tap does not exist, or cannot take its modalities.
+        DataError: The rows cannot be trained on.
+        ConfigError: A network or a tap does not exist, cannot take its modalities, or its weights do not fit.
         UsageError: A network is a user's own code and `allow_code` is false.
     """
+    check_rows(recipe, dataset)
     shapes = {name: spec.feature_shape for name, spec in dataset.specs.items()}
-    classes = len(dataset.class_names)
+    digests: dict[str, str] = {}
 
-    def member(name: str, network: str, modalities: tuple[str, ...], options: Mapping[str, OptionValue]) -> Member:
+    def member(name: str, modalities: tuple[str, ...], declared: Student | Teacher) -> Member:
         _seed(recipe.seed, name)
         inputs = [shapes[modality] for modality in modalities]
-        built = build_network(network, inputs, classes, options, allow_code=allow_code)
+        built = build_network(declared.network, inputs, classes, declared.options, allow_code=allow_code)
+        if declared.weights is not None:
+            digests[name] = load_weights(built, declared.weights, owner=name)
         _check_logits(name, built, inputs, classes)
-        return Member(name, built.to(engine.device), modalities)
+        return Member(name, built.to(engine.device), modalities, isinstance(declared, Teacher) and declared.frozen)
 
-    student = member(STUDENT, recipe.student.network, (recipe.student.modality,), recipe.student.options)
-    teachers = [member(each.name, each.network, each.modalities, each.options) for each in recipe.teachers]
+    classes = len(dataset.class_names)
+    student = member(STUDENT, (recipe.student.modality,), recipe.student)
+    teachers = [member(each.name, each.modalities, each) for each in recipe.teachers]
     specialised = _specialised(recipe, teachers, shapes, engine)
+    unmasked = recipe.stages.distill.routing == "unmasked"
     _seed(recipe.seed, "router")
-    router = GateNet(classes, len(specialised)).to(engine.device)
-    train, validation = engine.rows(dataset.parts["train"]), engine.rows(dataset.parts["validation"])
-    return Setup(recipe, engine, train, validation, (student, *teachers), specialised, router)
+    router = GateNet(classes, len(teachers) if unmasked else len(specialised)).to(engine.device)
+    return Setup(
+        recipe=recipe,
+        engine=engine,
+        train=engine.rows(dataset.parts["train"]),
+        validation=engine.rows(dataset.parts["validation"]),
+        members=(student, *teachers),
+        specialised=specialised,
+        router=router,
+        watch=CollapseWatch().to(engine.device),
+        train_ids=dataset.parts["train"].ids,
+        weights_sha256=digests,
+    )
 
 
 def all_logits(member: Member | SpecialisedTeacher, rows: Rows) -> Tensor:
     """Run a network over all rows in evaluation mode, without gradients: [rows, classes]."""
-    modules = [member.network] if isinstance(member, Member) else [member.member.network, member.mask]
-    modes = [module.training for module in modules]
-    for module in modules:
+    modes = [module.training for module in member.networks]
+    for module in member.networks:
         module.eval()
     with torch.no_grad():
         chunks = [
             member.logits({name: values[start : start + _EVALUATION_ROWS] for name, values in rows.features.items()})
             for start in range(0, len(rows), _EVALUATION_ROWS)
         ]
-    for module, mode in zip(modules, modes, strict=True):
+    for module, mode in zip(member.networks, modes, strict=True):
         module.train(mode)
-    return torch.cat(chunks).float()
+    logits = torch.cat(chunks)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _specialised(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mstedge.training.engine import shuffled_batches
+from mstedge.training.method.divergence import check_finite, take_step
 from mstedge.training.method.losses import softened_kl
 from mstedge.training.method.phase import EpochResult, MetricRow, StageName
 from mstedge.training.method.setup import Setup, SpecialisedTeacher, all_logits
@@ -20,13 +21,14 @@ _STREAM = 2
 
 
 class SpecialisePhase:
-    """Stage 2 as the trainer runs it."""
+    """Stage 2 as the trainer runs it; where stage 3 routes `unmasked`, nobody needs the masks and it is left out."""
 
     stage: StageName = "specialise"
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self.epochs = setup.recipe.stages.specialise.epochs
+        self._masked = setup.recipe.stages.distill.routing != "unmasked"
+        self.epochs = setup.recipe.stages.specialise.epochs if self._masked else 0
         self.learning: dict[str, nn.Module] = {f"masks/{teacher.name}": teacher.mask for teacher in setup.specialised}
         rate = setup.recipe.stages.specialise.learning_rate or setup.recipe.optimiser.learning_rate
         self.optimisers: tuple[Any, ...] = tuple(setup.engine.optimiser(each.mask, rate) for each in setup.specialised)
@@ -38,7 +40,9 @@ class SpecialisePhase:
     def run_epoch(self, epoch: int) -> EpochResult:
         """Train every mask for one epoch, each alone."""
         rows = [self._train_mask(position, teacher, epoch) for position, teacher in enumerate(self._setup.specialised)]
-        return EpochResult(rows, score=sum(row["validation_kl"] for row in rows) / len(rows))
+        score = sum(row["validation_kl"] for row in rows) / len(rows)
+        check_finite(self.learning, score, where=f"specialise epoch {epoch}")
+        return EpochResult(rows, score)
 
     def closing_rows(self) -> list[MetricRow]:
         """Measure how far each teacher is from the student without and with its mask, on validation rows."""
@@ -49,6 +53,7 @@ class SpecialisePhase:
                 "kl_after": self._distance(teacher),
             }
             for teacher in self._setup.specialised
+            if self._masked
         ]
 
     def _train_mask(self, position: int, teacher: SpecialisedTeacher, epoch: int) -> MetricRow:
@@ -63,7 +68,7 @@ class SpecialisePhase:
                 logits = teacher.logits(setup.train.take(index).features)
             loss = softened_kl(logits, self._target[index], setup.recipe.temperature)
             where = f"specialise {teacher.name} epoch {epoch} step {step}"
-            losses.append(setup.engine.step(loss, self.optimisers[position], where=where))
+            losses.append(take_step(setup, loss, self.optimisers[position], index=index, where=where))
         return {
             "teacher": teacher.name,
             "loss": sum(losses) / len(losses),

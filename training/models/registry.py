@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,15 @@ from torch import nn
 
 from mstedge.errors import ConfigError, UsageError, nearest
 from mstedge.training.models.attention import AttentionNet
+from mstedge.training.models.bc_resnet import BcResNet
+from mstedge.training.models.ds_cnn import DsCnn
+from mstedge.training.models.from_timm import PREFIX, network_from_timm
+from mstedge.training.models.mobilenet_v3 import MobileNetV3Small
 from mstedge.training.models.networks import Cnn, Fusion, Mlp, TemporalCnn
+from mstedge.training.models.published.avmnist import AvmnistFusion, LeNet5, ThreeLayerCnn
+from mstedge.training.models.published.crisismmd import CrisismmdFusion, CrisismmdImage, CrisismmdText
+from mstedge.training.models.published.ravdess import RavdessAudio, RavdessFusion, RavdessVisual
+from mstedge.training.models.published.vggsound import VggsoundAudio, VggsoundFusion, VggsoundVisual
 from mstedge.training.models.volume import VolumeCnn
 
 if TYPE_CHECKING:
@@ -22,10 +31,25 @@ if TYPE_CHECKING:
 # `dense.Segmenter` is not here: its answer is a map, and recipes train classifiers.
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "attention": AttentionNet,
+    "avmnist-fusion": AvmnistFusion,
+    "bc-resnet": BcResNet,
     "cnn": Cnn,
+    "crisismmd-fusion": CrisismmdFusion,
+    "crisismmd-image": CrisismmdImage,
+    "crisismmd-text": CrisismmdText,
+    "ds-cnn": DsCnn,
     "fusion": Fusion,
+    "lenet5": LeNet5,
     "mlp": Mlp,
+    "mobilenet-v3-small": MobileNetV3Small,
+    "ravdess-audio": RavdessAudio,
+    "ravdess-fusion": RavdessFusion,
+    "ravdess-visual": RavdessVisual,
     "temporal": TemporalCnn,
+    "three-layer-cnn": ThreeLayerCnn,
+    "vggsound-audio": VggsoundAudio,
+    "vggsound-fusion": VggsoundFusion,
+    "vggsound-visual": VggsoundVisual,
     "volume": VolumeCnn,
 }
 
@@ -41,7 +65,7 @@ def build_network(
     """Make a network.
 
     Args:
-        name: Key of `NETWORKS`, or `module:Class` (found on the path or in the current folder), called as
+        name: Key of `NETWORKS`, `timm:NAME`, or `module:Class` (found on the path or in the current folder), called as
             `Class(input_shapes, classes, **options)`.
         input_shapes: Feature shape of each modality, in the order of its inputs.
         classes: Number of logits.
@@ -51,10 +75,9 @@ def build_network(
     Raises:
         ConfigError: There is no such network, or it does not take these options.
         UsageError: The name is a user's own and code is not allowed.
+        MissingPackageError: The name is one of timm, which is not installed.
     """
-    make = _user_class(name, allow_code=allow_code) if ":" in name else NETWORKS.get(name)
-    if make is None:
-        raise ConfigError(f"there is no network {name!r}", hint=nearest(name, [*NETWORKS, "module:Class"]))
+    make = _maker(name, allow_code=allow_code)
     try:
         network = make(list(input_shapes), classes, **options)
     except TypeError as problem:
@@ -67,6 +90,16 @@ def build_network(
 def parameter_count(network: nn.Module) -> int:
     """Count trainable values."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _maker(name: str, *, allow_code: bool) -> Callable[..., Any]:
+    if name.startswith(PREFIX):
+        return partial(network_from_timm, name.removeprefix(PREFIX))
+    if ":" in name:
+        return _user_class(name, allow_code=allow_code)
+    if name not in NETWORKS:
+        raise ConfigError(f"there is no network {name!r}", hint=nearest(name, [*NETWORKS, "timm:NAME", "module:Class"]))
+    return NETWORKS[name]
 
 
 def _user_class(name: str, *, allow_code: bool) -> Callable[..., Any]:

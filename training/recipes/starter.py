@@ -244,7 +244,8 @@ def _training_lines(rows: int) -> list[str]:
 def _batch_rows(rows: int) -> int:
     """Take the usual batch, or a smaller power of two where an epoch would have fewer than about ten steps."""
     training_rows = round(0.6 * rows)
-    return max(_SMALLEST_BATCH, min(Optimiser().batch_rows, 1 << max(0, (training_rows // 10).bit_length() - 1)))
+    smallest = min(_SMALLEST_BATCH, max(2, rows // 2))  # a batch may not be larger than the training part
+    return max(smallest, min(Optimiser().batch_rows, 1 << max(0, (training_rows // 10).bit_length() - 1)))
 
 
 def _quoted(text: str) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 
 from mstedge.errors import ConfigError
 from mstedge.training.method.masknet import MaskNet
-from mstedge.training.method.router import GateNet
+from mstedge.training.method.router import GateNet, MapGateNet
 from mstedge.training.models.networks import Cnn, Fusion, Mlp, TemporalCnn
 from mstedge.training.models.registry import build_network, parameter_count
 from mstedge.training.models.taps import output_passed_through, tap_shape, tapped_module
@@ -99,3 +99,48 @@ def test_unknown_networks_options_and_inputs_are_named() -> None:
         build_network("cnn", [(8,)], 2, {})
     with pytest.raises(ConfigError, match="'mlp' takes one modality"):
         build_network("mlp", [(8,), (3,)], 2, {})
+
+
+def test_router_of_maps_gives_probabilities_and_passes_gradients_to_the_student() -> None:
+    torch.manual_seed(0)
+    router = MapGateNet(41, 4)
+    logits = torch.randn(3, 41, 12, 17, requires_grad=True)
+    gate = router(logits)
+    assert gate.shape == (3, 4)
+    torch.testing.assert_close(gate.sum(dim=1), torch.ones(3))
+    torch.testing.assert_close(router(logits[1:2]), gate[1:2])
+    gate[:, 0].sum().backward()
+    assert logits.grad is not None
+    assert (logits.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
+    assert parameter_count(router) == (41 * 82 + 82) + (9 * 82 + 82) + (82 * 4 + 4)
+
+
+def test_router_of_maps_sees_more_than_the_mean_logits() -> None:
+    torch.manual_seed(0)
+    router = MapGateNet(3, 2)
+    ones = torch.ones(1, 3, 16, 16)
+    torn = ones.clone()
+    torn[..., 8:] = -1.0
+    torch.testing.assert_close(torn.mean(dim=(2, 3)), torch.zeros(1, 3))
+    assert (router(torn) - router(torch.zeros_like(ones))).abs().max() > 1e-3
+
+
+def test_router_of_maps_computes_what_it_documents() -> None:
+    # All weights of the convolutions 1, no biases: each map is relu(sum), then relu of 3x3 sums at stride 2.
+    router = MapGateNet(2, 2)
+    with torch.no_grad():
+        for parameter in router.convolutions.parameters():
+            parameter.fill_(1.0 if parameter.ndim > 1 else 0.0)
+        router.score.weight.copy_(torch.tensor([[1.0] * 4, [0.0] * 4]))
+        router.score.bias.zero_()
+    logits = torch.tensor([[[[0.2, -0.1], [0.4, 0.0]], [[-0.1, -0.1], [-0.1, 0.05]]]])
+    # relu of the sums: 0.1, 0, 0.3, 0.05; one window covers all four: 0.45 in each of four channels.
+    torch.testing.assert_close(router(logits), torch.softmax(torch.tensor([[1.8, 0.0]]), dim=1))
+
+
+def test_a_map_of_a_single_place_is_masked_as_a_vector() -> None:
+    torch.manual_seed(0)
+    vector, single = MaskNet([12]), MaskNet([12, 1, 1])
+    single.load_state_dict(vector.state_dict())
+    features = torch.randn(5, 12)
+    torch.testing.assert_close(single(features[:, :, None, None])[:, :, 0, 0], vector(features))

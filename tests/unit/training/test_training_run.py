@@ -20,6 +20,7 @@ from mstedge.training.method.distill import DistillPhase, scheduled_weights
 from mstedge.training.method.setup import all_logits, make_setup
 from mstedge.training.method.specialise import SpecialisePhase
 from mstedge.training.models.networks import Mlp
+from mstedge.training.models.registry import NETWORKS
 from mstedge.training.runs import read_card, train_run
 from mstedge.training.trainer import CHECKPOINT_NAME, METHODS
 
@@ -107,6 +108,33 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     for name in ("student.safetensors", "metrics.jsonl"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (tmp_path / "stopped" / CHECKPOINT_NAME).exists()
+
+
+class Forgetful(Mlp):
+    """Draws from torch's own generator at every step."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.nn.functional.dropout(values, 0.3, self.training))
+
+
+def test_a_stopped_run_with_dropout_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "forgetful", Forgetful)
+    student = {"modality": "sense", "network": "forgetful", "options": {"widths": [12, 8]}}
+    run(tmp_path / "whole", student=student)
+    monkeypatch.setattr("mstedge.training.trainer._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    heard: list[str] = []
+
+    def stop(stage: str, _done: int, _epochs: int) -> None:
+        heard.append(stage)
+        if len(heard) == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", listener=stop, student=student)
+    torch.rand(5)  # another process starts with another state
+    run(tmp_path / "stopped", student=student)
+    whole = (tmp_path / "whole/student.safetensors").read_bytes()
+    assert (tmp_path / "stopped/student.safetensors").read_bytes() == whole
 
 
 def test_a_complete_run_is_not_trained_again(tmp_path: Path) -> None:

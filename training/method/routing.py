@@ -1,0 +1,117 @@
+"""Routing: which teachers each row is distilled from in stage 3, and how much each of them counts.
+
+`gate` is the paper's (section 3.4). `random`, `mean` and `unmasked` are controls: what gate or masks are said to bring
+must show against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mstedge.training.data.source import UNLABELLED
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a routing may look at.
+
+    Attributes:
+        gate: The router's probabilities [rows, K].
+        targets: Logits of every teacher [rows, K, classes], detached.
+        labels: int64 [rows], `UNLABELLED` where the label may not be used.
+        draws: Uniform random numbers [rows, K], which depend on seed, epoch and row alone.
+        top_k: k.
+    """
+
+    gate: Tensor
+    targets: Tensor
+    labels: Tensor
+    draws: Tensor
+    top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The teachers of each row.
+
+    Attributes:
+        teachers: int64 [rows, n].
+        weights: What each of them counts [rows, n], summing to 1 in each row; none weighs them alike.
+    """
+
+    teachers: Tensor
+    weights: Tensor | None = None
+
+    def amounts(self, teachers: int) -> tuple[Tensor, int]:
+        """Add up what each of K teachers got, and say what all together got."""
+        if self.weights is None:
+            return torch.bincount(self.teachers.flatten(), minlength=teachers), self.teachers.numel()
+        given = torch.zeros(teachers, dtype=self.weights.dtype, device=self.weights.device)
+        given.index_add_(0, self.teachers.flatten(), self.weights.detach().flatten())
+        return given, len(self.teachers)
+
+
+def by_gate(candidates: Candidates) -> Choice:
+    """Take the k teachers that the router prefers; no gradient reaches the router."""
+    return Choice(candidates.gate.topk(candidates.top_k, dim=1).indices)
+
+
+def softly(candidates: Candidates) -> Choice:
+    """Take all, weighted by the router, which so learns to prefer those that are near the student."""
+    return Choice(_everybody(candidates), candidates.gate)
+
+
+def straight_through(candidates: Candidates) -> Choice:
+    """Count the k preferred teachers as `by_gate` does, and let the gradient pass as `softly` does.
+
+    The estimator of Bengio et al. 2013 (arXiv 1308.3432, section 2).
+    """
+    gate = candidates.gate
+    preferred = gate.topk(candidates.top_k, dim=1).indices
+    hard = torch.zeros_like(gate).scatter(1, preferred, 1.0 / candidates.top_k)
+    return Choice(_everybody(candidates), hard + (gate - gate.detach()))
+
+
+def at_random(candidates: Candidates) -> Choice:
+    """Take k different teachers, each set of k as likely as any other: the control for what the router knows."""
+    return Choice(candidates.draws.topk(candidates.top_k, dim=1).indices)
+
+
+def evenly(candidates: Candidates) -> Choice:
+    """Take all alike: the control for routing at all."""
+    return Choice(_everybody(candidates))
+
+
+def by_correctness(candidates: Candidates) -> Choice:
+    """Take all, weighted by how right they are: the softmax over teachers of log p(true class), at temperature 1.
+
+    That is p(true class) divided by its sum over the teachers. Where a row has no label, nothing says who is right: all
+    count alike.
+    """
+    labels = candidates.labels
+    log_p = torch.log_softmax(candidates.targets, dim=2)
+    true_class = labels.clamp(min=0)[:, None, None].expand(-1, log_p.shape[1], 1)
+    rightness = torch.softmax(log_p.gather(2, true_class).squeeze(2), dim=1)
+    alike = torch.full_like(rightness, 1.0 / rightness.shape[1])
+    return Choice(_everybody(candidates), torch.where((labels == UNLABELLED)[:, None], alike, rightness))
+
+
+def _everybody(candidates: Candidates) -> Tensor:
+    rows, teachers = candidates.gate.shape
+    return torch.arange(teachers, device=candidates.gate.device).expand(rows, teachers)
+
+
+# `unmasked` is `gate` over other teachers: those without masks, one for each, not one for each tap.
+ROUTINGS: dict[str, Callable[[Candidates], Choice]] = {
+    "gate": by_gate,
+    "soft": softly,
+    "straight_through": straight_through,
+    "random": at_random,
+    "mean": evenly,
+    "unmasked": by_gate,
+    "correctness": by_correctness,
+}
