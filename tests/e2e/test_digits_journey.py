@@ -174,15 +174,24 @@ def test_distill_refuses_what_makes_no_sense(tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "new").exists()
 
 
+def _hears_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_a_run_that_resume_continues(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mstedge", "distill", "digits-image", "-o", str(tmp_path / "run")]
     settings = [
-        "--set=stages.collaborative.epochs=25",  # enough to be still at it when the signal comes
+        "--set=stages.collaborative.epochs=15",  # enough to be still at it when the signal comes
         "--set=stages.specialise.epochs=1",
         "--set=stages.distill.epochs=2",
     ]
     process = subprocess.Popen(
-        [*command, *settings], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+        [*command, *settings],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        preexec_fn=_hears_ctrl_c,  # noqa: PLW1509  a shell that starts the tests in the background lets them ignore it
     )
     metrics = tmp_path / "run/metrics.jsonl"
     deadline = time.monotonic() + 120
