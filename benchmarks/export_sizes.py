@@ -102,7 +102,7 @@ class Line:
 
 
 def digits(modality: str) -> tuple[Rows, Rows]:
-    """Give training and held-out rows of the built-in digits, all labels known; recordings that repeat count once."""
+    """Give training and held-out rows of the built-in digits, all labels known."""
     dataset = load_dataset(load_recipe(f"digits-{modality}", ["labels.fraction=1.0"]))
 
     def rows(*names: Any) -> Rows:
@@ -319,7 +319,7 @@ _BARS = (
 )
 
 
-def _explained(rows: int) -> tuple[str, ...]:
+def _explained(rows: str) -> tuple[str, ...]:
     text = (
         "Size is what the engine reads: the ONNX file, or OpenVINO's `.xml` and `.bin`. ms is the median of the engine "
         "alone at batch 1 on one thread; fp32 and the candidate took turns in one run. The gate compared "
@@ -336,7 +336,7 @@ def document(lines: list[Line], missed: list[str]) -> str:
     machine = read_environment()
     engines = ("onnxruntime", "openvino")
     versions = ", ".join(f"{name} {machine.packages[name]}" for name in engines)
-    rows = lines[0].report.rows
+    rows = " or ".join(map(str, sorted({line.report.rows for line in lines})))
     made_by = (
         f"Made by `python benchmarks/export_sizes.py` on {datetime.now(tz=timezone.utc):%Y-%m-%d}: {machine.cpu}, "
         f"{machine.cores} cores, {machine.operating_system}, Python {platform.python_version()}, "

@@ -78,17 +78,21 @@ def candidate_from_graph(
     return Candidate(graph, ir_from_onnx(graph), calibration, kept)
 
 
-def loaded(candidate: Candidate, student: Student, wish: ExportWish) -> EngineSession:
+def loaded(candidate: Candidate, student: Student, wish: ExportWish, *, threads: int | None = 1) -> EngineSession:
     """Make a candidate ready to run in the engine of its target.
 
-    On one thread, so that a report does not depend on the machine's number of cores.
+    Args:
+        candidate: Its files.
+        student: Names and shapes of its tensors.
+        wish: Target and precision.
+        threads: One, so that a report does not depend on the machine's number of cores; none for all of them.
 
     Raises:
         MachineError: The engine is not here.
     """
     source, sink = tensors_of(student)
     network = Network(candidate.onnx, source, sink, wish.precision, candidate.ir)
-    return backend_named(BACKEND_OF_TARGET[wish.target]).load(network, EngineOptions(threads=1))
+    return backend_named(BACKEND_OF_TARGET[wish.target]).load(network, EngineOptions(threads=threads))
 
 
 def _quantised(

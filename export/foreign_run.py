@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import onnxruntime
 
-from mstedge.errors import UsageError
+from mstedge.errors import UsageError, first_line
 from mstedge.runtime.backends import usable_cores
 
 if TYPE_CHECKING:
@@ -102,15 +102,15 @@ def _loaded(content: bytes, foreign: ForeignModel, *, free: bool = False) -> Net
         return Network(content, fixed_rows=None if free else foreign.fixed_rows)
     except Exception as problem:  # the engine's errors share no base class
         if free and foreign.fixed_rows is not None:
-            raise _frozen(foreign, _first_line(problem)) from problem
-        raise UsageError(f"{foreign.source}: cannot be loaded by onnxruntime: {_first_line(problem)}") from problem
+            raise _frozen(foreign, first_line(problem)) from problem
+        raise UsageError(f"{foreign.source}: cannot be loaded by onnxruntime: {first_line(problem)}") from problem
 
 
 def _outputs(network: Network, features: Floats, foreign: ForeignModel, rows_at_once: int) -> Floats:
     try:
         return network.run(features, rows_at_once=rows_at_once)
     except Exception as problem:  # the engine's errors share no base class
-        raise _frozen(foreign, _first_line(problem)) from problem
+        raise _frozen(foreign, first_line(problem)) from problem
 
 
 def _frozen(foreign: ForeignModel, reason: str) -> UsageError:
@@ -145,7 +145,3 @@ def _ended(logits: Floats, ending: str | None) -> Floats:
 def _are_probabilities(outputs: Floats) -> bool:
     sums = outputs.sum(axis=1)
     return bool((outputs >= 0).all() and (np.abs(sums - 1) <= _SUM_TOLERANCE).all())
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

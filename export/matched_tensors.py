@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import TensorProto
 
-from mstedge.errors import CheckFailedError
+from mstedge.errors import CheckFailedError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,8 +88,9 @@ class ExposedGraph:
                 exposed.SerializeToString(), settings, providers=["CPUExecutionProvider"]
             )
         except Exception as problem:  # the engine's errors share no base class
-            first_line = str(problem).strip().partition("\n")[0]
-            raise CheckFailedError(f"the graph cannot be run with its tensors exposed: {first_line}") from problem
+            raise CheckFailedError(
+                f"the graph cannot be run with its tensors exposed: {first_line(problem)}"
+            ) from problem
 
     def run(self, features: NDArray[np.float32]) -> list[NDArray[np.floating[Any]]]:
         """Compute the chosen tensors, in their order, for features [batch, *shape]."""

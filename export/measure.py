@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mstedge.export.candidate import Candidate, candidate_from_graph
-from mstedge.export.student import Student, tensors_of
+from mstedge.export.candidate import Candidate, candidate_from_graph, loaded
+from mstedge.export.student import Student
 from mstedge.export.wish import ExportWish
 from mstedge.measurement import ExportMeasurement, PairedLatency
-from mstedge.runtime.backends import BACKEND_OF_TARGET, EngineOptions, EngineSession, Network, backend_named
+from mstedge.runtime.backends import EngineSession
 from mstedge.runtime.bench.timing import Plan, Target, Timed, time_targets
 from mstedge.runtime.environment import read_environment
 from mstedge.statistics import quantile_rank
@@ -41,7 +41,7 @@ def measured(
     """
     fp32 = ExportWish(target=wish.target)
     original = candidate_from_graph(graph, student, fp32, note=_silent)
-    sessions = [_loaded(original, student, fp32), _loaded(candidate, student, wish)]
+    sessions = [loaded(original, student, fp32, threads=None), loaded(candidate, student, wish, threads=None)]
     paired = () if wish.precision == "fp32" else (_latency(sessions, student.held_out.features),)
     environment = read_environment()
     return ExportMeasurement(
@@ -86,12 +86,6 @@ def _tail(timed: Timed) -> int | None:
 def _size(candidate: Candidate) -> int:
     """Count the bytes that the target's engine reads."""
     return len(candidate.onnx) if candidate.ir is None else sum(len(part) for part in candidate.ir)
-
-
-def _loaded(candidate: Candidate, student: Student, wish: ExportWish) -> EngineSession:
-    source, sink = tensors_of(student)
-    network = Network(candidate.onnx, source, sink, wish.precision, candidate.ir)
-    return backend_named(BACKEND_OF_TARGET[wish.target]).load(network, EngineOptions())
 
 
 def _silent(_text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 import torch
 
-from mstedge.errors import CheckFailedError
+from mstedge.errors import CheckFailedError, first_line
 from mstedge.export.quiet import quiet
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def onnx_from_network(
             )
             onnx.save(program.model_proto, stream)  # type: ignore[union-attr]
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError) as problem:
-        first_line = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-        raise CheckFailedError(f"the network cannot be converted to ONNX: {first_line}") from problem
+        raise CheckFailedError(f"the network cannot be converted to ONNX: {first_line(problem)}") from problem
     model: bytes = _cleaned(onnx.load_from_string(stream.getvalue())).SerializeToString(deterministic=True)
     return model
 

@@ -109,3 +109,9 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     listing = "choose from: " + ", ".join(known) if known else "there is nothing to choose from"
     return f"did you mean {close[0]!r}? {listing}" if close else listing
+
+
+def first_line(problem: Exception) -> str:
+    """Take the first line of a library's complaint, which may go on for pages."""
+    text = str(problem).strip()
+    return text.splitlines()[0] if text else type(problem).__name__

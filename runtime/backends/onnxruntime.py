@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mstedge.errors import BundleError, MachineError, MissingPackageError, SampleError
+from mstedge.errors import BundleError, MachineError, MissingPackageError, SampleError, first_line
 from mstedge.runtime.backends.protocol import Availability, EngineOptions, require_features
-from mstedge.runtime.backends.tensors import EngineTensor, first_line, require_logits, require_tensor
+from mstedge.runtime.backends.tensors import EngineTensor, require_logits, require_tensor
 
 if TYPE_CHECKING:
     from mstedge.limits import Precision

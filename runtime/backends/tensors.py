@@ -79,9 +79,3 @@ def require_logits(logits: Any, rows: int, wanted: Tensor) -> Floats:
             f"the network's output {wanted.name!r} has shape {list(logits.shape)}: expected {list(expected)}"
         )
     return np.asarray(logits, dtype=np.float32)
-
-
-def first_line(problem: Exception) -> str:
-    """Take the first line of an engine's complaint, which may go on for pages."""
-    text = str(problem).strip()
-    return text.splitlines()[0] if text else type(problem).__name__

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from mstedge.errors import MachineError
+from mstedge.errors import MachineError, first_line
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -128,7 +128,7 @@ def _imported(name: LibraryName, l4t: str | None) -> ModuleType:
             return importlib.import_module(module)
         except (ImportError, OSError, RuntimeError, AttributeError) as problem:
             if not (isinstance(problem, ModuleNotFoundError) and problem.name == module):
-                reasons.append(f"{module} cannot be imported: {_first_line(problem)}")
+                reasons.append(f"{module} cannot be imported: {first_line(problem)}")
     reason = "; ".join(reasons) or f"{_TITLES[name]} is not installed here"
     raise MachineError(reason, hint=install_line(name, l4t))
 
@@ -154,8 +154,3 @@ def install_line(name: LibraryName, l4t: str | None) -> str:
 def _numbers(version: str) -> tuple[int, int] | None:
     found = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", version)
     return (int(found[1]), int(found[2])) if found else None
-
-
-def _first_line(problem: Exception) -> str:
-    text = str(problem).strip()
-    return text.splitlines()[0] if text else type(problem).__name__

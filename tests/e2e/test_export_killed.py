@@ -40,7 +40,6 @@ while True:
 def test_a_killed_export_leaves_a_whole_bundle(tmp_path: Path) -> None:
     bundle = tmp_path / "x.bundle"
     generator = np.random.default_rng(5)
-    seen = set()
     for _ in range(KILLS):
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(bundle), str(Path(__file__).parents[1])],
@@ -53,8 +52,7 @@ def test_a_killed_export_leaves_a_whole_bundle(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         process.stdout.close()
-        seen.add(any(case.file for case in open_bundle(bundle).golden_cases().cases))
-    assert seen  # every time the bundle was whole
+        assert open_bundle(bundle).manifest.parity.verdict == "pass"
 
 
 def test_a_killed_first_export_leaves_no_bundle_or_a_whole_one(tmp_path: Path) -> None:
