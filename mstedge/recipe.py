@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 import msgspec
 
 from mstedge.errors import ConfigError, nearest
+from mstedge.recipe_data import Augmentation, Data, Labels, ManifestData, MfeatData, PublishedData
+from mstedge.recipe_stages import Cache, Engine, Optimiser, Stages
 from mstedge.schema import Record
 from mstedge.specs import Spec
 
@@ -19,54 +21,6 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OptionValue: TypeAlias = bool | int | float | str | list[int | str]
-Routing: TypeAlias = Literal["gate", "soft", "straight_through", "random", "mean", "unmasked", "correctness"]
-
-
-class DigitsData(Record, frozen=True, kw_only=True, tag_field="kind", tag="digits"):
-    """The built-in digits: handwritten images and spoken words, paired by class.
-
-    Attributes:
-        partners: How many different partners each training sample of the student's modality is paired with.
-        snr_db: Range that the signal-to-noise ratio of each spoken clip is drawn from, uniformly; none keeps it clean.
-    """
-
-    partners: int = 2
-    snr_db: tuple[float, float] | None = (0.0, 20.0)
-
-    def __post_init__(self) -> None:
-        if self.partners < 1:
-            raise ConfigError(f"partners is {self.partners}: expected 1 or more")
-        if self.snr_db is not None and self.snr_db[0] > self.snr_db[1]:
-            raise ConfigError(f"snr_db is {list(self.snr_db)}: expected [low, high]")
-
-
-class ManifestData(Record, frozen=True, kw_only=True, tag_field="kind", tag="manifest"):
-    """One's own rows: a CSV or JSONL file with a path per modality.
-
-    Attributes:
-        path: The manifest file; relative paths start at the folder of the recipe.
-        licence: Licence of the recordings, carried into golden cases.
-        shareable: Whether raw recordings may leave in a bundle.
-    """
-
-    path: str
-    licence: str = "unstated"
-    shareable: bool = False
-
-
-class Labels(Record, frozen=True, kw_only=True):
-    """How much of the training part counts as labelled.
-
-    Attributes:
-        fraction: Share of the labelled training samples, stratified by class, whose label is used; the rest are
-            unlabelled pairs.
-    """
-
-    fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.fraction <= 1.0:
-            raise ConfigError(f"labels.fraction is {self.fraction}: expected above 0 and at most 1")
 
 
 class Student(Record, frozen=True, kw_only=True):
@@ -110,123 +64,6 @@ class Teacher(Record, frozen=True, kw_only=True):
 Member = TypeVar("Member", Student, Teacher)
 
 
-def _check_epochs(epochs: int) -> None:
-    if epochs < 0:
-        raise ConfigError(f"epochs is {epochs}: expected 0 or more")
-
-
-class Collaborative(Record, frozen=True, kw_only=True):
-    """Stage 1: all members learn together.
-
-    Attributes:
-        epochs: Passes over the training part; 0 leaves members as they begin.
-    """
-
-    epochs: int = 40
-
-    def __post_init__(self) -> None:
-        _check_epochs(self.epochs)
-
-
-class Specialise(Record, frozen=True, kw_only=True):
-    """Stage 2: one MaskNet per tap learns to bring its frozen teacher near the student.
-
-    Attributes:
-        epochs: Passes over the training part.
-        heads: Attention heads of a MaskNet.
-        hidden_dim_factor: Divides a MaskNet's hidden width.
-        learning_rate: Step size of the MaskNets; none takes the optimiser's. Too large a one drives every mask to 1.
-        masks: `isolated` lets each mask act alone, as in the paper. With `cumulative`, as in the reference
-            implementation, those of a teacher's earlier taps act as well in stage 3, though each was trained alone.
-    """
-
-    epochs: int = 3
-    heads: int = 3
-    hidden_dim_factor: int = 2
-    learning_rate: float | None = None
-    masks: Literal["isolated", "cumulative"] = "isolated"
-
-    def __post_init__(self) -> None:
-        _check_epochs(self.epochs)
-        if self.heads < 1 or self.hidden_dim_factor < 1:
-            raise ConfigError(
-                f"heads is {self.heads} and hidden_dim_factor {self.hidden_dim_factor}: expected 1 or more of each"
-            )
-
-
-class Distill(Record, frozen=True, kw_only=True):
-    """Stage 3: the router picks teachers for each sample while the student learns.
-
-    Attributes:
-        epochs: Passes over the training part.
-        top_k: Number of specialised teachers per sample.
-        kl_weight: Weight mu1 of the distillation term at epoch 0.
-        kl_decay: Factor on mu1 after epochs 0, 30, 60, ...
-        balance_weight: Weight mu2 of the load-balancing term at epoch 0.
-        balance_decay: Factor on mu2 after epochs 0, 10, 20, ...
-        learning_rate: Step size of student and router; none takes the optimiser's. The student has learnt already:
-            a fresh Adam with large steps throws it back.
-        routing: What each teacher counts for a row. `gate`: the router's top k, as in the paper. `soft`: all, by the
-            router's probabilities. `straight_through`: the top k, with the gradient of `soft`. `correctness`: all, by
-            how right they are about a labelled row. Controls: `random` (k at random), `mean` (all alike), `unmasked`
-            (`gate` over the teachers without masks).
-        balance: Load-balancing term: `kl` to uniform, or `cv`, the coefficient of variation.
-        gate_input: Whether the router's gradient reaches the student's logits (`attached`, as published) or not.
-    """
-
-    epochs: int = 40
-    top_k: int = 1
-    kl_weight: float = 1.0
-    kl_decay: float = 0.5
-    balance_weight: float = 1.0
-    balance_decay: float = 0.9
-    learning_rate: float | None = None
-    routing: Routing = "gate"
-    balance: Literal["kl", "cv"] = "kl"
-    gate_input: Literal["attached", "detached"] = "attached"
-
-    def __post_init__(self) -> None:
-        _check_epochs(self.epochs)
-
-
-class Stages(Record, frozen=True, kw_only=True):
-    """The three stages of MST-Distill."""
-
-    collaborative: Collaborative = Collaborative()
-    specialise: Specialise = Specialise()
-    distill: Distill = Distill()
-
-
-class Optimiser(Record, frozen=True, kw_only=True):
-    """Adam, the same in every stage.
-
-    Attributes:
-        learning_rate: Step size.
-        batch_rows: Rows per step, labelled and unlabelled mixed.
-    """
-
-    learning_rate: float = 1e-3
-    batch_rows: int = 128
-
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.batch_rows < 2:
-            raise ConfigError("learning_rate must be above 0 and batch_rows at least 2 (BatchNorm needs two rows)")
-
-
-class Engine(Record, frozen=True, kw_only=True):
-    """Where and how training computes.
-
-    Attributes:
-        device: `auto` takes a GPU where there is one.
-        precision: Arithmetic of forward and backward passes.
-        threads: CPU threads; a run repeats bit for bit only with the same number. None: one per core.
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16-mixed", "fp16-mixed"] = "fp32"
-    threads: int | None = None
-
-
 class Recipe(Record, frozen=True, kw_only=True):
     """A training run, fully described.
 
@@ -243,12 +80,14 @@ class Recipe(Record, frozen=True, kw_only=True):
         optimiser: Adam's settings.
         temperature: Softens both sides of every KL term (T in the paper).
         seed: Decides pairs, noise, labelled rows, weights and order.
+        augment: How training features of a modality are varied, by its name.
         engine: Device and arithmetic.
+        cache: What may be kept in memory or on disk.
     """
 
     schema: Literal["mstedge.recipe/1"] = "mstedge.recipe/1"
     name: str
-    data: DigitsData | ManifestData
+    data: Data
     modalities: dict[str, Spec]
     student: Student
     teachers: tuple[Teacher, ...]
@@ -258,7 +97,9 @@ class Recipe(Record, frozen=True, kw_only=True):
     optimiser: Optimiser = Optimiser()
     temperature: float = 4.0
     seed: int = 0
+    augment: dict[str, Augmentation] = {}
     engine: Engine = Engine()
+    cache: Cache = Cache()
 
     def __post_init__(self) -> None:
         _check_name("name", self.name)
@@ -282,7 +123,7 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def with_paths(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
-    """Change where a recipe's files lie: its manifest and the weights of its members.
+    """Change where a recipe's files lie: its data and the weights of its members.
 
     Args:
         recipe: The recipe.
@@ -293,7 +134,7 @@ def with_paths(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
         return member if member.weights is None else msgspec.structs.replace(member, weights=change(member.weights))
 
     data = recipe.data
-    if isinstance(data, ManifestData):
+    if isinstance(data, ManifestData | PublishedData | MfeatData) and data.path is not None:
         data = msgspec.structs.replace(data, path=change(data.path))
     teachers = tuple(moved(teacher) for teacher in recipe.teachers)
     return msgspec.structs.replace(recipe, data=data, student=moved(recipe.student), teachers=teachers)
@@ -322,6 +163,7 @@ def _check_modalities(recipe: Recipe) -> None:
         )
     wanted = [("student.modality", recipe.student.modality)]
     wanted += [(f"teacher {teacher.name!r}", name) for teacher in recipe.teachers for name in teacher.modalities]
+    wanted += [("augment", name) for name in recipe.augment]
     for where, name in wanted:
         if name not in recipe.modalities:
             raise ConfigError(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mstedge.recipe import Engine, Recipe
+    from mstedge.recipe import Recipe
+    from mstedge.recipe_stages import Engine
     from mstedge.run_card import RunCard
 
 _POLL_SECONDS = 0.2

@@ -16,7 +16,7 @@ from mstedge.errors import DivergedError, MachineError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mstedge.recipe import Engine as EngineConfig
+    from mstedge.recipe_stages import Engine as EngineConfig
     from mstedge.training.data.dataset import Part
 
 _PRECISIONS = {"fp32": "32-true", "bf16-mixed": "bf16-mixed", "fp16-mixed": "16-mixed"}

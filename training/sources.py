@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mstedge.recipe import DigitsData, Recipe
+from mstedge.errors import ConfigError
+from mstedge.recipe import Recipe
+from mstedge.recipe_data import DigitsData, ManifestData
 from mstedge.training.data.dataset import Dataset, build_dataset
 from mstedge.training.data.digits_source import DigitsSource
 from mstedge.training.data.manifest_source import manifest_source
@@ -25,14 +27,16 @@ def open_source(recipe: Recipe) -> Source:
     data = recipe.data
     if isinstance(data, DigitsData):
         return DigitsSource(recipe.student.modality, partners=data.partners, snr_db=data.snr_db, seed=recipe.seed)
-    return manifest_source(
-        Path(data.path),
-        recipe.modalities,
-        student_modality=recipe.student.modality,
-        licence=data.licence,
-        shareable=data.shareable,
-        seed=recipe.seed,
-    )
+    if isinstance(data, ManifestData):
+        return manifest_source(
+            Path(data.path),
+            recipe.modalities,
+            student_modality=recipe.student.modality,
+            licence=data.licence,
+            shareable=data.shareable,
+            seed=recipe.seed,
+        )
+    raise ConfigError(f"data of the kind {type(data).__name__} cannot be opened yet")
 
 
 def load_dataset(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Dataset:

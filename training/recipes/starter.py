@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mstedge.errors import DataError, MissingPackageError, UsageError, nearest
-from mstedge.recipe import Collaborative, Distill, Engine, Labels, ManifestData, Optimiser, Recipe, Specialise
+from mstedge.recipe import Recipe
+from mstedge.recipe_data import Labels, ManifestData
+from mstedge.recipe_stages import Collaborative, Distill, Engine, Optimiser, Specialise
 from mstedge.runtime.manifest_rows import RESERVED_COLUMNS, records
 from mstedge.schema import convert
 from mstedge.specs import ArraySpec, AudioSpec, Spec

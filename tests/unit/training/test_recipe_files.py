@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mstedge.errors import ConfigError, UsageError
-from mstedge.recipe import ManifestData, recipe_hash
+from mstedge.recipe import recipe_hash
+from mstedge.recipe_data import ManifestData
 from mstedge.training.recipe_files import load_recipe, recipe_from_text, recipe_text
 from mstedge.training.recipes import built_in_names, built_in_text
 

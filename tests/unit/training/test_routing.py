@@ -13,7 +13,8 @@ import torch
 from tiny_training import silent, tiny_dataset, tiny_recipe
 
 from mstedge.errors import ConfigError
-from mstedge.recipe import Recipe, Routing
+from mstedge.recipe import Recipe
+from mstedge.recipe_stages import Routing
 from mstedge.training.data.source import UNLABELLED
 from mstedge.training.engine import make_engine
 from mstedge.training.method.distill import DistillPhase
