@@ -29,12 +29,13 @@ from mstedge.recipe import Recipe
 from mstedge.schema import convert
 from mstedge.training.data.dataset import Dataset, Part
 from mstedge.training.data.source import PARTS
-from mstedge.training.engine import Rows, make_engine
+from mstedge.training.engine import make_engine
 from mstedge.training.method.collaborative import CollaborativePhase
 from mstedge.training.method.distill import DistillPhase
 from mstedge.training.method.losses import cross_entropy
 from mstedge.training.method.setup import Setup, make_setup
 from mstedge.training.method.specialise import SpecialisePhase
+from mstedge.training.rows import ResidentRows, Rows
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -188,7 +189,12 @@ def adam_alone(setup: Setup, repeats: int) -> dict[str, float]:
 
 def part_of(setup: Setup, rows: int) -> Setup:
     """Take the first training rows."""
-    return replace(setup, train=setup.train.take(torch.arange(rows)), train_ids=setup.train_ids[:rows])
+    taken = setup.train.take(torch.arange(rows))
+    features: Any = {name: values.numpy() for name, values in taken.features.items()}
+    ids = setup.train_ids[:rows]
+    return replace(
+        setup, train=ResidentRows(Part(features, taken.labels.numpy(), ids, ids), setup.engine), train_ids=ids
+    )
 
 
 def timed(work: Callable[[], Any]) -> float:

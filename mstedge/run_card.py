@@ -53,16 +53,25 @@ class RunLineage(Record, frozen=True, kw_only=True):
 
 
 class Metrics(Record, frozen=True, kw_only=True):
-    """How good the student is on rows it did not learn from.
+    """How good the student is on rows it did not learn from; of maps, on their places.
+
+    Rows and places without a label count nowhere. A figure that was not taken, or that is not defined, is none.
 
     Attributes:
         part: Which part of the split.
-        accuracy: Share of right answers.
-        low: Lower end of the 95 % interval.
-        high: Upper end of the 95 % interval.
+        accuracy: Share of right answers (OA).
+        low: Lower end of its 95 % interval over clusters.
+        high: Upper end.
         rows: Number of rows.
         clusters: Number of independent units (recordings) that the rows come from.
         cross_entropy: Mean, in nats.
+        average_accuracy: Mean recall over the classes that occur in the labels (AA, balanced accuracy).
+        macro_f1: Mean F1 over the same classes; none for maps.
+        weighted_f1: Mean F1 weighted by the rows of each class; none for maps.
+        kappa: Agreement beyond chance (Cohen 1960); none for maps, and where one class is all labels and answers.
+        calibration_error: Expected calibration error of the most probable class, 15 equal bins (Guo et al. 2017); none
+            for maps.
+        mean_iou: Mean intersection over union over the classes that occur in labels or answers; none but for maps.
     """
 
     part: Literal["validation", "test"]
@@ -72,6 +81,12 @@ class Metrics(Record, frozen=True, kw_only=True):
     rows: int
     clusters: int
     cross_entropy: float
+    average_accuracy: float | None = None
+    macro_f1: float | None = None
+    weighted_f1: float | None = None
+    kappa: float | None = None
+    calibration_error: float | None = None
+    mean_iou: float | None = None
 
 
 class RunCard(Record, frozen=True, kw_only=True):

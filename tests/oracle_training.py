@@ -195,7 +195,8 @@ class Oracle:
             Specialised(each.name, named[each.member.name], each.tap, FullAttentionMask(each.mask.state_dict(), heads))
             for each in setup.specialised
         ]
-        parts = [Rows(dict(part.features), part.labels) for part in (setup.train, setup.validation)]
+        parts = [each.take(torch.arange(len(each))) for each in (setup.train, setup.validation)]
+        parts = [Rows(dict(part.features), part.labels) for part in parts]
         return cls(setup.recipe, members, specialised, PlainRouter(setup.router.state_dict()), *parts, batches)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mstedge.recipe import Recipe
@@ -12,6 +13,9 @@ from mstedge.runtime.preprocess import Decoded
 from mstedge.schema import convert
 from mstedge.training.data.dataset import Dataset, build_dataset
 from mstedge.training.data.source import PARTS, UNLABELLED, PartIndex, PartName, RawFile
+from mstedge.training.method.batches import Batch, training_batches
+from mstedge.training.method.setup import Setup
+from mstedge.training.method.targets import targets_of
 
 ROWS = {"train": 60, "validation": 24, "test": 24}
 CLASSES = ("left", "middle", "right")
@@ -83,6 +87,17 @@ def tiny_dataset(recipe: Recipe, *, unlabelled: bool = False) -> Dataset:
     """Build the features of `TinySource`."""
     source = TinySource(unlabelled=unlabelled)
     return build_dataset(source, recipe.modalities, labelled_fraction=recipe.labels.fraction, seed=recipe.seed)
+
+
+def whole_batch(setup: Setup) -> Batch:
+    """Give all training rows as one batch, in their order."""
+    _count, batches = training_batches(setup, 3, 0, [torch.arange(len(setup.train))])
+    return next(iter(batches))
+
+
+def table_of(setup: Setup) -> torch.Tensor:
+    """Give what every teacher of stage 3 answers for every training row: [rows, K, classes, *places]."""
+    return targets_of(setup)[0].of_all(whole_batch(setup))
 
 
 def silent(_what: str, _done: int, _total: int) -> None:

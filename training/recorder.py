@@ -51,7 +51,7 @@ def _scalars(row: MetricRow) -> Iterator[tuple[str, float]]:
     owner = f"{row['teacher']}/" if "teacher" in row else ""
     for name, value in row.items():
         if isinstance(value, dict):
-            yield from ((f"{owner}{name}/{key}", each) for key, each in value.items())
+            yield from ((f"{owner}{name}/{key}", each) for key, each in value.items() if not isinstance(each, str))
         elif name != "teacher":
             yield f"{owner}{name}", value
 

@@ -17,10 +17,12 @@ from mstedge.schema import encode_json, read_json
 from mstedge.training.checkpoint import read_checkpoint
 from mstedge.training.engine import make_engine
 from mstedge.training.lineage import git_commit, package_versions
-from mstedge.training.method.setup import Setup, all_logits, make_setup
+from mstedge.training.method.answers import each_logits
+from mstedge.training.method.setup import Setup, make_setup
 from mstedge.training.models.registry import parameter_count
 from mstedge.training.recipe_files import load_recipe, recipe_text
 from mstedge.training.recorder import Recorder
+from mstedge.training.rows import part_rows
 from mstedge.training.scores import metrics_of
 from mstedge.training.trainer import CHECKPOINT_NAME, EpochListener, Trainer
 
@@ -156,10 +158,11 @@ def _finish(folder: Path, card: RunCard, setup: Setup, dataset: Dataset, seconds
     return done
 
 
-def _scored(setup: Setup, dataset: Dataset, part: Literal["validation", "test"]) -> Metrics:
-    rows = setup.engine.rows(dataset.parts[part])
-    logits = all_logits(setup.student, rows).cpu()
-    return metrics_of(logits, rows.labels.cpu(), dataset.parts[part].clusters, part)
+def _scored(setup: Setup, dataset: Dataset, name: Literal["validation", "test"]) -> Metrics:
+    part = dataset.parts[name]
+    rows = part_rows(part, setup.engine, setup.recipe.engine)
+    answers = ((logits, batch.labels) for logits, batch in each_logits(setup, setup.student, rows))
+    return metrics_of(answers, setup.classes, part.clusters, name, dense=rows.dense)
 
 
 def _beside(recipe: Recipe, folder: Path) -> Recipe:

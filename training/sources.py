@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mstedge.errors import ConfigError
 from mstedge.recipe import Recipe
-from mstedge.recipe_data import DigitsData, ManifestData
+from mstedge.recipe_data import DigitsData, ManifestData, PublishedData
 from mstedge.training.data.dataset import Dataset, build_dataset
 from mstedge.training.data.digits_source import DigitsSource
 from mstedge.training.data.manifest_source import manifest_source
+from mstedge.training.data.published.source import published_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,12 @@ def open_source(recipe: Recipe) -> Source:
             shareable=data.shareable,
             seed=recipe.seed,
         )
-    raise ConfigError(f"data of the kind {type(data).__name__} cannot be opened yet")
+    if isinstance(data, PublishedData):
+        return published_source(data, recipe.modalities)
+    from mstedge.training.data.mfeat_source import mfeat_source  # noqa: PLC0415  only its own recipes need it
+
+    path = None if data.path is None else Path(data.path)
+    return mfeat_source(path, recipe.modalities, permutation=data.permutation, seed=recipe.seed)
 
 
 def load_dataset(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Dataset:
@@ -51,5 +56,6 @@ def load_dataset(recipe: Recipe, progress: Callable[[int, int], None] | None = N
         recipe.modalities,
         labelled_fraction=recipe.labels.fraction,
         seed=recipe.seed,
+        most_bytes=0 if recipe.engine.data == "mapped" else None,
         progress=progress,
     )

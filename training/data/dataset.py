@@ -1,8 +1,14 @@
-"""Paired features in memory: the front end run once, scaling fitted on the training part, labels partly hidden."""
+"""Paired features: the front end run once, scaling fitted on the training part, labels partly hidden.
+
+They are kept in memory, or in mapped files that nobody else sees where they would take too much of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+import os
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +21,12 @@ from mstedge.specs import Scaling, Spec
 from mstedge.training.data.source import PARTS, UNLABELLED, PartIndex, PartName, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
 _SMALLEST_STD = 1e-6
+_PIECE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +35,13 @@ class Part:
 
     Attributes:
         features: float32 [rows, *feature_shape] per modality.
-        labels: int64 [rows]; in the training part `UNLABELLED` where the label may not be used.
+        labels: Integers [rows, *places], int64 where there are no places; `UNLABELLED` where the label may not be used.
         ids: One name per row.
         clusters: The independent unit that each row comes from.
     """
 
     features: dict[str, NDArray[np.float32]]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.integer]
     ids: tuple[str, ...]
     clusters: tuple[str, ...]
 
@@ -69,6 +76,7 @@ def build_dataset(
     *,
     labelled_fraction: float,
     seed: int,
+    most_bytes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Run the front end over every row of a source.
@@ -78,6 +86,7 @@ def build_dataset(
         specs: Front end per modality; scaling is fitted where it is none.
         labelled_fraction: Share of the labelled training clusters whose labels are kept, stratified by class.
         seed: Decides which labels are kept.
+        most_bytes: Features that take more stand in mapped files; none allows half of the machine's memory.
         progress: Called with recordings read and recordings in all.
 
     Raises:
@@ -86,16 +95,20 @@ def build_dataset(
     """
     _check_parts(source)
     kept = labelled_rows(source.parts["train"], labelled_fraction, seed)
+    rows = sum(len(source.parts[name].labels) for name in PARTS)
+    needed = 4 * rows * sum(math.prod(spec.feature_shape) for spec in specs.values())
+    mapped = needed > (_half_of_memory() if most_bytes is None else most_bytes)
+    read = _Counter(progress, total=len(specs) * rows)
     features: dict[PartName, dict[str, NDArray[np.float32]]] = {name: {} for name in PARTS}
     fitted: dict[str, Spec] = {}
-    read = _Counter(progress, total=len(specs) * sum(len(source.parts[name].labels) for name in PARTS))
     for modality, spec in specs.items():
         bare = msgspec.structs.replace(spec, scaling=None)
-        raw = {part: _features(source, part, modality, bare, read) for part in PARTS}
-        scaling = spec.scaling or fitted_scaling(raw["train"], spec)
+        for part in PARTS:
+            features[part][modality] = _features(source, part, modality, bare, read, mapped=mapped)
+        scaling = spec.scaling or fitted_scaling(features["train"][modality], spec)
         fitted[modality] = msgspec.structs.replace(spec, scaling=scaling)
         for part in PARTS:
-            features[part][modality] = scaled(raw[part], fitted[modality])
+            _scale(features[part][modality], fitted[modality])
     parts = {name: _part(source.parts[name], features[name], kept if name == "train" else None) for name in PARTS}
     return Dataset(source, source.class_names, fitted, parts, _digest(parts))
 
@@ -112,15 +125,18 @@ def labelled_rows(index: PartIndex, fraction: float, seed: int) -> NDArray[np.bo
         bool [rows].
     """
     generator = np.random.default_rng([seed, 0x1AB])
-    label_of = {cluster: int(label) for cluster, label in zip(index.clusters, index.labels, strict=True) if label >= 0}
+    labelled: NDArray[np.bool_] = (index.labels != UNLABELLED).reshape(len(index.labels), -1).any(axis=1)
+    # Maps have many classes each: nothing to stratify by.
+    classes = index.labels if index.labels.ndim == 1 else np.zeros(len(labelled), np.int64)
+    triples = zip(index.clusters, classes, labelled, strict=True)
+    label_of = {cluster: int(label) for cluster, label, counts in triples if counts}
     kept: set[str] = set()
     for label in sorted(set(label_of.values())):
         members = sorted(cluster for cluster, each in label_of.items() if each == label)
         count = max(1, round(fraction * len(members)))
         kept.update(members[position] for position in generator.permutation(len(members))[:count])
     chosen = np.array([cluster in kept for cluster in index.clusters], dtype=np.bool_)
-    labelled: NDArray[np.bool_] = chosen & (index.labels != UNLABELLED)
-    return labelled
+    return chosen & labelled
 
 
 def fitted_scaling(features: NDArray[np.float32], spec: Spec) -> Scaling:
@@ -132,8 +148,12 @@ def fitted_scaling(features: NDArray[np.float32], spec: Spec) -> Scaling:
     """
     axis = 1 if type(spec).__name__ == "ImageSpec" else features.ndim - 1
     others = tuple(each for each in range(features.ndim) if each != axis)
-    mean = features.mean(axis=others, dtype=np.float64)
-    std = np.maximum(features.std(axis=others, dtype=np.float64), _SMALLEST_STD)
+    count = features.size // features.shape[axis]
+    total = sum(piece.sum(axis=others, dtype=np.float64) for piece in _pieces(features))
+    mean = np.asarray(total) / count
+    shape = [-1 if each == axis else 1 for each in range(features.ndim)]
+    squares = sum(np.square(piece - mean.reshape(shape)).sum(axis=others) for piece in _pieces(features))
+    std = np.maximum(np.sqrt(np.asarray(squares) / count), _SMALLEST_STD)
     return Scaling(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 
@@ -151,18 +171,45 @@ class _Counter:
             self._listener(self._done, self._total)
 
 
-def _features(source: Source, part: PartName, modality: str, spec: Spec, read: _Counter) -> NDArray[np.float32]:
+def _features(
+    source: Source, part: PartName, modality: str, spec: Spec, read: _Counter, *, mapped: bool
+) -> NDArray[np.float32]:
     rows = len(source.parts[part].labels)
-    features = np.empty((rows, *spec.feature_shape), dtype=np.float32)
+    shape = (rows, *spec.feature_shape)
+    features = _room_in_a_file(shape) if mapped else np.empty(shape, dtype=np.float32)
     for row in range(rows):
         features[row] = features_from_decoded(source.decoded(part, modality, row), spec)
         read.add_one()
     return features
 
 
+def _room_in_a_file(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Map a file that is gone as soon as nobody maps it."""
+    with tempfile.TemporaryFile(prefix="mstedge-rows-") as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+
+
+def _half_of_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _scale(features: NDArray[np.float32], spec: Spec) -> None:
+    for piece in _pieces(features):
+        piece[:] = scaled(piece, spec)
+
+
+def _pieces(features: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Cut into views of some rows each."""
+    together = max(1, _PIECE_BYTES // max(1, features[:1].nbytes))
+    for start in range(0, len(features), together):
+        yield features[start : start + together]
+
+
 def _part(index: PartIndex, features: dict[str, NDArray[np.float32]], kept: NDArray[np.bool_] | None) -> Part:
-    labels = index.labels if kept is None else np.where(kept, index.labels, UNLABELLED)
-    return Part(features, labels.astype(np.int64), index.ids, index.clusters)
+    labels = index.labels
+    if kept is not None:
+        labels = np.where(kept.reshape(-1, *[1] * (labels.ndim - 1)), labels, UNLABELLED).astype(labels.dtype)
+    return Part(features, labels if labels.ndim > 1 else labels.astype(np.int64), index.ids, index.clusters)
 
 
 def _check_parts(source: Source) -> None:
@@ -182,8 +229,8 @@ def _digest(parts: Mapping[PartName, Part]) -> str:
     digest = hashlib.sha256()
     for name, part in sorted(parts.items()):
         digest.update(f"{name} {part.rows}\n".encode())
-        digest.update(part.labels.tobytes())
+        digest.update(np.ascontiguousarray(part.labels).data)
         for modality, values in sorted(part.features.items()):
             digest.update(f"{modality} {values.shape}\n".encode())
-            digest.update(np.ascontiguousarray(values).tobytes())
+            digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()

@@ -23,12 +23,13 @@ class PartIndex:
     """The rows of one part of the split, without their recordings.
 
     Attributes:
-        labels: int64 [rows], index of the class or `UNLABELLED`.
+        labels: Integers [rows], index of the class or `UNLABELLED`; where every place of a map has a class of its own,
+            [rows, *places] of a type as small as can be.
         ids: One name per row, unique over all parts.
         clusters: The independent unit that a row comes from: the student's recording.
     """
 
-    labels: NDArray[np.int64]
+    labels: NDArray[np.integer]
     ids: tuple[str, ...]
     clusters: tuple[str, ...]
 

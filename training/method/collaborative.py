@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from mstedge.errors import CheckFailedError
-from mstedge.training.engine import shuffled_batches
-from mstedge.training.method.divergence import check_finite, take_step
+from mstedge.training.method.answers import evaluated
+from mstedge.training.method.batches import training_batches
+from mstedge.training.method.divergence import LossWatch, check_finite
 from mstedge.training.method.losses import cross_entropy, softened_kl
 from mstedge.training.method.phase import EpochResult, MetricRow, StageName
-from mstedge.training.method.setup import Member, Setup, all_logits
-from mstedge.training.scores import accuracy
 
 if TYPE_CHECKING:
-    from mstedge.training.engine import Rows
+    from mstedge.training.method.batches import Batch
+    from mstedge.training.method.members import Member
+    from mstedge.training.method.setup import Setup
 
 _STREAM = 1
 
@@ -45,77 +46,75 @@ class CollaborativePhase:
 
     def run_epoch(self, epoch: int) -> EpochResult:
         """Train all members for one epoch."""
-        setup = self._setup
         for network in self.learning.values():
             network.train()
-        sums: dict[str, float] = {}
+        where = f"collaborative epoch {epoch}"
+        watch = LossWatch(self._setup, where)
+        sums: dict[str, Tensor] = {}
         flow: dict[str, float] = {}
-        key = (setup.recipe.seed, _STREAM, epoch)
-        batches = list(
-            shuffled_batches(len(setup.train), setup.recipe.optimiser.batch_rows, key=key, device=setup.engine.device)
-        )
-        for step, index in enumerate(batches):
-            terms, logits = self._terms(setup.train.take(index))
-            if step == 0:
+        count, batches = training_batches(self._setup, _STREAM, epoch)
+        for batch in batches:
+            terms, logits = self._terms(batch)
+            if batch.step == 0:
                 flow = gradient_flow(terms, {name: logits[name] for name in self._learners()})
                 _check_flow(flow)
-            loss = torch.stack(list(terms.values())).sum()
-            where = f"collaborative epoch {epoch} step {step}"
-            take_step(setup, loss, self.optimisers[0], index=index, where=where)
+            watch.take_step(torch.stack(list(terms.values())).sum(), self.optimisers[0], batch)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
-        check_finite(self.learning, None, where=f"collaborative epoch {epoch}")
+                sums[name] = sums.get(name, 0.0) + value.detach() / count
+        watch.look()
+        check_finite(self.learning, None, where=where)
         return EpochResult([self._row(sums, flow)])
 
     def closing_rows(self) -> list[MetricRow]:
         """Measure nothing more."""
         return []
 
-    def _terms(self, batch: Rows) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _terms(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Give each term of the loss by name, without those of frozen members alone, and the logits behind them."""
         with self._setup.engine.fabric.autocast():
             logits = {member.name: _member_logits(member, batch) for member in self._setup.members}
-        terms = collaborative_terms(logits, batch.labels, self._setup.recipe.temperature)
+        terms = collaborative_terms(logits, batch, self._setup.recipe.temperature)
         learners = self._learners()
         return {name: term for name, term in terms.items() if learners & set(name.split("|"))}, logits
 
     def _learners(self) -> set[str]:
         return {member.name for member in self._setup.members if not member.frozen}
 
-    def _row(self, sums: dict[str, float], flow: dict[str, float]) -> MetricRow:
-        validation = self._setup.validation
+    def _row(self, shares: dict[str, Tensor], flow: dict[str, float]) -> MetricRow:
+        setup = self._setup
+        sums = dict(zip(shares, setup.engine.sum_of_shares(torch.stack(list(shares.values()))).tolist(), strict=True))
         return {
             "loss": sum(sums.values()),
             "cross_entropy": {name: value for name, value in sums.items() if "|" not in name},
             "kl": sum(value for name, value in sums.items() if "|" in name),
             "gradient_flow": flow,
             "validation_accuracy": {
-                member.name: accuracy(all_logits(member, validation), validation.labels)
-                for member in self._setup.members
+                member.name: evaluated(setup, member, setup.validation).accuracy for member in setup.members
             },
         }
 
 
-def _member_logits(member: Member, batch: Rows) -> Tensor:
+def _member_logits(member: Member, batch: Batch) -> Tensor:
     with torch.set_grad_enabled(not member.frozen):
         return member.logits(batch.features)
 
 
-def collaborative_terms(logits: dict[str, Tensor], labels: Tensor, temperature: float) -> dict[str, Tensor]:
+def collaborative_terms(logits: dict[str, Tensor], batch: Batch, temperature: float) -> dict[str, Tensor]:
     """Compute every term of stage 1's loss.
 
     Args:
-        logits: [rows, classes] per member.
-        labels: int64 [rows].
+        logits: [rows, classes, *places] per member.
+        batch: Their rows.
         temperature: T.
 
     Returns:
-        Scalars: `member` for its cross-entropy over labelled rows, `a|b` for KL(a || b) + KL(b || a) over all rows.
+        Scalars: `member` for its cross-entropy over labelled places, `a|b` for KL(a || b) + KL(b || a) over all rows.
     """
-    terms = {name: cross_entropy(values, labels) for name, values in logits.items()}
+    terms = {name: cross_entropy(values, batch.labels, counted=batch.labelled) for name, values in logits.items()}
     for first, second in combinations(logits, 2):
         one, other = logits[first], logits[second]
-        terms[f"{first}|{second}"] = softened_kl(one, other, temperature) + softened_kl(other, one, temperature)
+        both = (softened_kl(*pair, temperature, rows=batch.rows) for pair in ((one, other), (other, one)))
+        terms[f"{first}|{second}"] = next(both) + next(both)
     return terms
 
 

@@ -1,25 +1,29 @@
 """Stage 3, dynamic distillation: the router picks specialised teachers per sample (paper, section 3.4).
 
 L = CE + mu1 (1/k) sum over the top-k teachers of KL(S || teacher) + mu2 lb; `routing` has other choices than the
-top k. Teachers and masks are frozen and inputs are not augmented, so each teacher's logits are needed once: a table
-[rows, K, classes].
+top k. Teachers and masks are frozen; `targets` knows where their logits come from.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mstedge.training.engine import seed_from_key, shuffled_batches
-from mstedge.training.method.divergence import check_finite, take_step
-from mstedge.training.method.losses import BALANCES, chosen_kl, cross_entropy
-from mstedge.training.method.monitors import agreement
+from mstedge.training.engine import seed_from_key
+from mstedge.training.method.answers import predicted_classes, scored_and_predicted
+from mstedge.training.method.batches import training_batches
+from mstedge.training.method.divergence import LossWatch, check_finite
+from mstedge.training.method.losses import BALANCES, cross_entropy, routed_kl
+from mstedge.training.method.monitors import agreement, share_of_equal
 from mstedge.training.method.phase import EpochResult, MetricRow, StageName
 from mstedge.training.method.routing import ROUTINGS, Candidates, Choice
-from mstedge.training.method.setup import Setup, all_logits
-from mstedge.training.scores import accuracy
+from mstedge.training.method.targets import targets_of
+
+if TYPE_CHECKING:
+    from mstedge.training.method.batches import Batch
+    from mstedge.training.method.setup import Setup
 
 _STREAM = 3
 _DRAW_STREAM = 5
@@ -46,8 +50,9 @@ class DistillPhase:
         together = nn.ModuleList(self.learning.values())
         rate = setup.recipe.stages.distill.learning_rate or setup.recipe.optimiser.learning_rate
         self.optimisers: tuple[Any, ...] = (setup.engine.optimiser(together, rate),)
-        self._table = torch.stack([all_logits(teacher, setup.train) for teacher in setup.candidates], dim=1)
-        self._answers = {each.name: all_logits(each, setup.validation).argmax(dim=1) for each in setup.candidates}
+        self._names = [each.name for each in setup.candidates]
+        self._targets, self._plan = targets_of(setup)
+        self._answers = {each.name: predicted_classes(setup, each, setup.validation) for each in setup.candidates}
 
     def run_epoch(self, epoch: int) -> EpochResult:
         """Train student and router for one epoch."""
@@ -55,67 +60,78 @@ class DistillPhase:
         setup.student.network.train()
         setup.router.train()
         kl_weight, balance_weight = scheduled_weights(setup.recipe.stages.distill, epoch)
-        sums = torch.zeros(4)
-        shares = torch.zeros(len(setup.candidates), device=setup.engine.device)
+        watch = LossWatch(setup, f"distill epoch {epoch}")
+        device = setup.engine.device
+        sums, shares = torch.zeros(3, device=device), torch.zeros(len(self._names), device=device)
         draws = self._draws(epoch)
-        key = (setup.recipe.seed, _STREAM, epoch)
-        batches = list(
-            shuffled_batches(len(setup.train), setup.recipe.optimiser.batch_rows, key=key, device=setup.engine.device)
-        )
-        for step, index in enumerate(batches):
-            ce, kl, balance, choice = self._terms(index, draws[index])
-            loss = ce + kl_weight * kl + balance_weight * balance
-            take_step(setup, loss, self.optimisers[0], index=index, where=f"distill epoch {epoch} step {step}")
-            sums += torch.stack([loss, ce, kl, balance]).detach().cpu() / len(batches)
-            given, together = choice.amounts(len(shares))
-            shares += given / (together * len(batches))
-        row = dict(zip(("loss", "cross_entropy", "kl", "balance"), sums.tolist(), strict=True))
-        row |= {"kl_weight": kl_weight, "balance_weight": balance_weight}
-        return self._scored(row, shares, epoch)
+        count, batches = training_batches(setup, _STREAM, epoch)
+        for batch in batches:
+            terms, choice = self._terms(batch, draws)
+            cross_entropy_term, kl, balance = terms
+            loss = cross_entropy_term + kl_weight * kl + balance_weight * balance
+            watch.take_step(loss, self.optimisers[0], batch)
+            sums += torch.stack([each.detach() for each in terms])
+            shares += choice.share_of(len(shares)) * (len(batch.index) / batch.rows)
+        watch.look()
+        row = self._row(sums / count, (kl_weight, balance_weight))
+        return self._scored(row, setup.engine.sum_of_shares(shares / count), epoch)
 
     def closing_rows(self) -> list[MetricRow]:
         """Measure nothing more."""
         return []
 
-    def _terms(self, index: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor, Choice]:
+    def _terms(self, batch: Batch, draws: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Choice]:
+        """Give this process's share of cross-entropy, KL and balance, and who teaches."""
         setup = self._setup
-        batch = setup.train.take(index)
         config = setup.recipe.stages.distill
         with setup.engine.fabric.autocast():
             logits = setup.student.logits(batch.features)
             gate = setup.router(logits if config.gate_input == "attached" else logits.detach())
-        targets = self._table[index]
-        choice = ROUTINGS[config.routing](Candidates(gate, targets, batch.labels, draws, config.top_k))
-        kl = chosen_kl(logits, targets, choice.teachers, choice.weights, temperature=setup.recipe.temperature)
-        return cross_entropy(logits, batch.labels), kl, BALANCES[config.balance](gate), choice
+        drawn = draws[batch.index].to(gate.device) if config.routing == "random" else draws
+        candidates = Candidates(gate, lambda: self._targets.of_all(batch), batch.labels, drawn, config.top_k)
+        choice = ROUTINGS[config.routing](candidates)
+        routed = self._targets.of_all(batch) if choice.everybody else self._targets.of_chosen(batch, choice.teachers)
+        kl = routed_kl(logits, routed, choice.weights, temperature=setup.recipe.temperature, rows=batch.rows)
+        mean_gate = setup.engine.sum_of_shares(gate.sum(dim=0) / batch.rows)
+        balance = BALANCES[config.balance](mean_gate) / setup.engine.processes
+        return (cross_entropy(logits, batch.labels, counted=batch.labelled), kl, balance), choice
 
     def _draws(self, epoch: int) -> Tensor:
         """Draw uniform numbers [rows, K], which are those of the epoch whatever was drawn before."""
         generator = torch.Generator().manual_seed(seed_from_key((self._setup.recipe.seed, _DRAW_STREAM, epoch)))
-        rows, teachers = self._table.shape[:2]
-        return torch.rand((rows, teachers), generator=generator, dtype=torch.float32).to(self._setup.engine.device)
+        return torch.rand((len(self._setup.train), len(self._names)), generator=generator, dtype=torch.float32)
+
+    def _row(self, shares: Tensor, weights: tuple[float, float]) -> MetricRow:
+        """Put the epoch's means into words."""
+        ce, kl, balance = self._setup.engine.sum_of_shares(shares).tolist()
+        kl_weight, balance_weight = weights
+        return {
+            "loss": ce + kl_weight * kl + balance_weight * balance,
+            "cross_entropy": ce,
+            "kl": kl,
+            "balance": balance,
+            "kl_weight": kl_weight,
+            "balance_weight": balance_weight,
+        }
 
     def _scored(self, row: MetricRow, shares: Tensor, epoch: int) -> EpochResult:
         setup = self._setup
-        logits = all_logits(setup.student, setup.validation)
-        score = float(cross_entropy(logits, setup.validation.labels))
+        scorer, predicted = scored_and_predicted(setup, setup.student, setup.validation)
+        score = scorer.cross_entropy
         check_finite(self.learning, score, where=f"distill epoch {epoch}")
-        routing = dict(zip(self._answers, shares.tolist(), strict=True))
+        routing = dict(zip(self._names, shares.tolist(), strict=True))
         row |= {
             "routing": routing,
             "routing_entropy": float(torch.special.entr(shares).sum()),
             "validation_cross_entropy": score,
-            "validation_accuracy": accuracy(logits, setup.validation.labels),
-            "agreement": self._agreement(logits),
+            "validation_accuracy": scorer.accuracy,
+            "agreement": {name: share_of_equal(predicted, each) for name, each in self._answers.items()},
         }
         if epoch == 0:
             row["teacher_agreement"] = agreement(self._answers)
+            row["targets"] = {"kept": self._plan.kept, "bytes": self._plan.table_bytes, "reason": self._plan.reason}
         alarm = setup.watch.alarm(routing, setup.recipe.stages.distill.top_k)
         return EpochResult([row | {"alarm": alarm} if alarm else row], score)
-
-    def _agreement(self, logits: Tensor) -> dict[str, float]:
-        answers = logits.argmax(dim=1)
-        return {name: float((answers == each).float().mean()) for name, each in self._answers.items()}
 
 
 def scheduled_weights(config: Any, epoch: int) -> tuple[float, float]:

@@ -8,40 +8,77 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mstedge.errors import DivergedError
+from mstedge.training.engine import DIVERGED_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor, nn
 
+    from mstedge.training.method.batches import Batch
     from mstedge.training.method.setup import Setup
 
 _LISTED_ROWS = 128
+_STEPS_BETWEEN_LOOKS = 64
 
 
-def take_step(setup: Setup, loss: Tensor, optimiser: Any, *, index: Tensor, where: str) -> float:
-    """Take one step down a loss.
+class LossWatch:
+    """Takes the steps of an epoch and stops at the first loss that is not finite.
+
+    On a CPU nothing is changed by such a step. On a GPU, which would have to wait for each answer, losses are looked at
+    some steps later; what was changed meanwhile reaches no checkpoint.
 
     Args:
         setup: The run.
-        loss: A scalar.
-        optimiser: From the engine.
-        index: The training rows of the batch.
-        where: Stage and step, for the error.
-
-    Returns:
-        The loss before the step.
-
-    Raises:
-        DivergedError: The loss is not finite; the message names the rows of the batch, and nothing was changed.
+        where: Stage and epoch, for the error.
     """
-    try:
-        return setup.engine.step(loss, optimiser, where=where)
-    except DivergedError as problem:
-        rows = [setup.train_ids[row] for row in index.tolist()]
-        listed = ", ".join(rows[:_LISTED_ROWS])
+
+    def __init__(self, setup: Setup, where: str) -> None:
+        self._setup = setup
+        self._where = where
+        self._unseen: list[tuple[Batch, Tensor]] = []
+
+    def take_step(self, loss: Tensor, optimiser: Any, batch: Batch) -> Tensor:
+        """Take one step down a loss.
+
+        Args:
+            loss: A scalar.
+            optimiser: From the engine.
+            batch: What it was computed from.
+
+        Returns:
+            The loss before the step, of all processes together.
+
+        Raises:
+            DivergedError: A loss is not finite; the message names the rows of its batch.
+        """
+        try:
+            value = self._setup.engine.step(loss, optimiser, where=f"{self._where} step {batch.step}")
+        except DivergedError as problem:
+            raise DivergedError(f"{problem.message} on {self._rows(batch)}", hint=problem.hint) from None
+        if value.device.type != "cpu":
+            self._unseen.append((batch, value))
+            if len(self._unseen) >= _STEPS_BETWEEN_LOOKS:
+                self.look()
+        return value
+
+    def look(self) -> None:
+        """Look at the losses that nobody has looked at.
+
+        Raises:
+            DivergedError: One of them is not finite.
+        """
+        unseen, self._unseen = self._unseen, []
+        values = torch.stack([value for _batch, value in unseen]).tolist() if unseen else []
+        for (batch, _value), value in zip(unseen, values, strict=True):
+            if not math.isfinite(value):
+                where = f"{self._where} step {batch.step}"
+                raise DivergedError(f"{where}: the loss is {value} on {self._rows(batch)}", hint=DIVERGED_HINT)
+
+    def _rows(self, batch: Batch) -> str:
+        rows = [self._setup.train_ids[row] for row in batch.index.tolist()]
         more = f" and {len(rows) - _LISTED_ROWS} more" if len(rows) > _LISTED_ROWS else ""
-        raise DivergedError(f"{problem.message} on the rows {listed}{more}", hint=problem.hint) from None
+        return f"the rows {', '.join(rows[:_LISTED_ROWS])}{more}"
 
 
 def check_finite(learning: Mapping[str, nn.Module], score: float | None, *, where: str) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from mstedge.training.data.source import UNLABELLED
 from mstedge.training.engine import seed_from_key
-from mstedge.training.method.divergence import check_finite, take_step
+from mstedge.training.method.answers import evaluated
+from mstedge.training.method.batches import training_batches
+from mstedge.training.method.divergence import LossWatch, check_finite
 from mstedge.training.method.losses import cross_entropy
 from mstedge.training.method.phase import EpochResult, MetricRow, StageName
-from mstedge.training.method.setup import Setup, all_logits
-from mstedge.training.scores import accuracy
+
+if TYPE_CHECKING:
+    from mstedge.training.method.setup import Setup
 
 _STREAM = 4
 
@@ -30,27 +32,28 @@ class LabelsOnlyPhase:
         self.learning: dict[str, nn.Module] = {"members/student": setup.student.network}
         rate = setup.recipe.optimiser.learning_rate
         self.optimisers: tuple[Any, ...] = (setup.engine.optimiser(setup.student.network, rate),)
-        self._labelled = torch.nonzero(setup.train.labels != UNLABELLED).flatten()
+        self._labelled = torch.nonzero(setup.train.labelled).flatten()
 
     def run_epoch(self, epoch: int) -> EpochResult:
         """Take as many steps as an epoch over all rows has."""
         setup = self._setup
         setup.student.network.train()
-        losses: list[float] = []
-        for step, index in enumerate(self._batches(epoch)):
-            batch = setup.train.take(index)
+        watch = LossWatch(setup, f"labels-only epoch {epoch}")
+        total = torch.zeros((), device=setup.engine.device)
+        count, batches = training_batches(setup, _STREAM, epoch, self._orders(epoch))
+        for batch in batches:
             with setup.engine.fabric.autocast():
                 logits = setup.student.logits(batch.features)
-            loss = cross_entropy(logits, batch.labels)
-            where = f"labels-only epoch {epoch} step {step}"
-            losses.append(take_step(setup, loss, self.optimisers[0], index=index, where=where))
-        logits = all_logits(setup.student, setup.validation)
-        score = float(cross_entropy(logits, setup.validation.labels))
+            loss = cross_entropy(logits, batch.labels, counted=batch.labelled)
+            total += watch.take_step(loss, self.optimisers[0], batch) / count
+        watch.look()
+        scorer = evaluated(setup, setup.student, setup.validation)
+        score = scorer.cross_entropy
         check_finite(self.learning, score, where=f"labels-only epoch {epoch}")
         row: MetricRow = {
-            "loss": sum(losses) / len(losses),
+            "loss": float(total),
             "validation_cross_entropy": score,
-            "validation_accuracy": accuracy(logits, setup.validation.labels),
+            "validation_accuracy": scorer.accuracy,
         }
         return EpochResult([row], score)
 
@@ -58,7 +61,7 @@ class LabelsOnlyPhase:
         """Measure nothing more."""
         return []
 
-    def _batches(self, epoch: int) -> list[torch.Tensor]:
+    def _orders(self, epoch: int) -> list[torch.Tensor]:
         """Draw labelled rows, pass after pass, until the epoch has its number of steps."""
         setup = self._setup
         batch_rows = min(setup.recipe.optimiser.batch_rows, len(self._labelled))
@@ -66,5 +69,4 @@ class LabelsOnlyPhase:
         generator = torch.Generator().manual_seed(seed_from_key((setup.recipe.seed, _STREAM, epoch)))
         passes = -(-steps * batch_rows // len(self._labelled))
         order = torch.cat([torch.randperm(len(self._labelled), generator=generator) for _ in range(passes)])
-        rows = self._labelled[order.to(self._labelled.device)]
-        return list(torch.split(rows[: steps * batch_rows], batch_rows))
+        return list(torch.split(self._labelled[order][: steps * batch_rows], batch_rows))

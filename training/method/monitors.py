@@ -46,12 +46,14 @@ class CollapseWatch(nn.Module):
 
 
 def agreement(answers: Mapping[str, Tensor]) -> dict[str, float]:
-    """Give the share of rows on which two networks answer the same class, for every pair, as `one|other`.
+    """Give the share of answers that two networks have in common, for every pair, as `one|other`.
 
     Args:
-        answers: int64 [rows] per network.
+        answers: Classes [rows, *places] per network.
     """
-    return {
-        f"{one}|{other}": float((answers[one] == answers[other]).float().mean())
-        for one, other in combinations(answers, 2)
-    }
+    return {f"{one}|{other}": share_of_equal(answers[one], answers[other]) for one, other in combinations(answers, 2)}
+
+
+def share_of_equal(one: Tensor, other: Tensor) -> float:
+    """Give the share of places with the same answer."""
+    return float((one == other).sum()) / one.numel()

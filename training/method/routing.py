@@ -21,14 +21,14 @@ class Candidates:
 
     Attributes:
         gate: The router's probabilities [rows, K].
-        targets: Logits of every teacher [rows, K, classes], detached.
-        labels: int64 [rows], `UNLABELLED` where the label may not be used.
+        targets: Gives the logits of every teacher [rows, K, classes, *places], detached, to who asks for them.
+        labels: int64 [rows, *places], `UNLABELLED` where the label may not be used.
         draws: Uniform random numbers [rows, K], which depend on seed, epoch and row alone.
         top_k: k.
     """
 
     gate: Tensor
-    targets: Tensor
+    targets: Callable[[], Tensor]
     labels: Tensor
     draws: Tensor
     top_k: int
@@ -41,18 +41,20 @@ class Choice:
     Attributes:
         teachers: int64 [rows, n].
         weights: What each of them counts [rows, n], summing to 1 in each row; none weighs them alike.
+        everybody: Whether they are all K teachers in their order.
     """
 
     teachers: Tensor
     weights: Tensor | None = None
+    everybody: bool = False
 
-    def amounts(self, teachers: int) -> tuple[Tensor, int]:
-        """Add up what each of K teachers got, and say what all together got."""
+    def share_of(self, teachers: int) -> Tensor:
+        """Say what share each of K teachers got: [K], summing to 1."""
+        rows, chosen = self.teachers.shape
         if self.weights is None:
-            return torch.bincount(self.teachers.flatten(), minlength=teachers), self.teachers.numel()
+            return torch.bincount(self.teachers.flatten(), minlength=teachers) / max(1, rows * chosen)
         given = torch.zeros(teachers, dtype=self.weights.dtype, device=self.weights.device)
-        given.index_add_(0, self.teachers.flatten(), self.weights.detach().flatten())
-        return given, len(self.teachers)
+        return given.index_add_(0, self.teachers.flatten(), self.weights.detach().flatten()) / max(1, rows)
 
 
 def by_gate(candidates: Candidates) -> Choice:
@@ -62,7 +64,7 @@ def by_gate(candidates: Candidates) -> Choice:
 
 def softly(candidates: Candidates) -> Choice:
     """Take all, weighted by the router, which so learns to prefer those that are near the student."""
-    return Choice(_everybody(candidates), candidates.gate)
+    return _everybody(candidates, candidates.gate)
 
 
 def straight_through(candidates: Candidates) -> Choice:
@@ -73,7 +75,7 @@ def straight_through(candidates: Candidates) -> Choice:
     gate = candidates.gate
     preferred = gate.topk(candidates.top_k, dim=1).indices
     hard = torch.zeros_like(gate).scatter(1, preferred, 1.0 / candidates.top_k)
-    return Choice(_everybody(candidates), hard + (gate - gate.detach()))
+    return _everybody(candidates, hard + (gate - gate.detach()))
 
 
 def at_random(candidates: Candidates) -> Choice:
@@ -83,26 +85,28 @@ def at_random(candidates: Candidates) -> Choice:
 
 def evenly(candidates: Candidates) -> Choice:
     """Take all alike: the control for routing at all."""
-    return Choice(_everybody(candidates))
+    return _everybody(candidates)
 
 
 def by_correctness(candidates: Candidates) -> Choice:
     """Take all, weighted by how right they are: the softmax over teachers of log p(true class), at temperature 1.
 
-    That is p(true class) divided by its sum over the teachers. Where a row has no label, nothing says who is right: all
-    count alike.
+    That is p(true class) divided by its sum over the teachers; where every place has a label, log p is the mean over
+    them. Where a row has no label, nothing says who is right: all count alike.
     """
-    labels = candidates.labels
-    log_p = torch.log_softmax(candidates.targets, dim=2)
-    true_class = labels.clamp(min=0)[:, None, None].expand(-1, log_p.shape[1], 1)
-    rightness = torch.softmax(log_p.gather(2, true_class).squeeze(2), dim=1)
-    alike = torch.full_like(rightness, 1.0 / rightness.shape[1])
-    return Choice(_everybody(candidates), torch.where((labels == UNLABELLED)[:, None], alike, rightness))
+    labels = candidates.labels[:, None]
+    counted = labels != UNLABELLED
+    log_p = torch.log_softmax(candidates.targets(), dim=2)
+    of_label = log_p.gather(2, labels.clamp(min=0)[:, :, None].expand(-1, log_p.shape[1], 1, *labels.shape[2:]))
+    right = torch.where(counted, of_label.squeeze(2), 0.0).reshape(*log_p.shape[:2], -1).sum(dim=2)
+    rightness = torch.softmax(right / counted.reshape(len(counted), 1, -1).sum(dim=2).clamp(min=1), dim=1)
+    return _everybody(candidates, rightness)
 
 
-def _everybody(candidates: Candidates) -> Tensor:
+def _everybody(candidates: Candidates, weights: Tensor | None = None) -> Choice:
     rows, teachers = candidates.gate.shape
-    return torch.arange(teachers, device=candidates.gate.device).expand(rows, teachers)
+    everybody = torch.arange(teachers, device=candidates.gate.device).expand(rows, teachers)
+    return Choice(everybody, weights, everybody=True)
 
 
 # `unmasked` is `gate` over other teachers: those without masks, one for each, not one for each tap.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -12,81 +11,23 @@ from torch import Tensor, nn
 
 from mstedge.errors import ConfigError
 from mstedge.recipe import Student, Teacher
-from mstedge.training.engine import Engine, Rows, seed_from_key
+from mstedge.training.augment import check_augmentations
+from mstedge.training.engine import Engine, seed_from_key
 from mstedge.training.method.data_checks import check_rows
 from mstedge.training.method.masknet import MaskNet
 from mstedge.training.method.member_weights import load_weights
+from mstedge.training.method.members import STUDENT, Member, Sharing, SpecialisedTeacher, shared_by_member
 from mstedge.training.method.monitors import CollapseWatch
-from mstedge.training.method.router import GateNet
+from mstedge.training.method.router import GateNet, MapGateNet
 from mstedge.training.models.registry import build_network
-from mstedge.training.models.taps import output_passed_through, tap_shape, tapped_module
+from mstedge.training.models.taps import tap_shape
+from mstedge.training.rows import PartRows, part_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mstedge.recipe import Recipe
     from mstedge.training.data.dataset import Dataset
-
-STUDENT = "student"
-_EVALUATION_ROWS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A network that learns in stage 1, with the modalities it sees.
-
-    Attributes:
-        name: `student`, or the teacher's name.
-        network: The network.
-        modalities: What it sees, in the order of its inputs.
-        frozen: Whether it stays as it is in stage 1.
-    """
-
-    name: str
-    network: nn.Module
-    modalities: tuple[str, ...]
-    frozen: bool = False
-
-    @property
-    def networks(self) -> tuple[nn.Module, ...]:
-        """What computes its logits."""
-        return (self.network,)
-
-    def logits(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Give logits [rows, classes]."""
-        return self.network(*(features[name] for name in self.modalities))  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True, slots=True)
-class SpecialisedTeacher:
-    """A frozen teacher with one MaskNet at one tap (masks `isolated`, as in the paper) unless there are earlier ones.
-
-    Attributes:
-        name: `teacher@tap`.
-        member: The teacher.
-        tap: Module path of the tap.
-        mask: Its MaskNet.
-        earlier: Those of the same teacher whose masks act as well (masks `cumulative`).
-    """
-
-    name: str
-    member: Member
-    tap: str
-    mask: MaskNet
-    earlier: tuple[SpecialisedTeacher, ...] = ()
-
-    @property
-    def networks(self) -> tuple[nn.Module, ...]:
-        """What computes its logits."""
-        return (self.member.network, *(each.mask for each in (*self.earlier, self)))
-
-    def logits(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Give logits [rows, classes] with its masks in place."""
-        with ExitStack() as masks:
-            for each in (*self.earlier, self):
-                module = tapped_module(self.member.network, each.tap, owner=each.name)
-                masks.enter_context(output_passed_through(module, each.mask))
-            return self.member.logits(features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +45,20 @@ class Setup:
         watch: Watches over the router.
         train_ids: One name per training row.
         weights_sha256: Digest of the file that a member started from, by its name.
+        answer: Zeros of the shape of one row's logits [1, classes, *places].
     """
 
     recipe: Recipe
     engine: Engine
-    train: Rows
-    validation: Rows
+    train: PartRows
+    validation: PartRows
     members: tuple[Member, ...]
     specialised: tuple[SpecialisedTeacher, ...]
-    router: GateNet
+    router: GateNet | MapGateNet
     watch: CollapseWatch
     train_ids: tuple[str, ...]
     weights_sha256: dict[str, str]
+    answer: Tensor
 
     @property
     def student(self) -> Member:
@@ -128,7 +71,12 @@ class Setup:
         return self.members[1:]
 
     @property
-    def candidates(self) -> tuple[Member, ...] | tuple[SpecialisedTeacher, ...]:
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.answer.shape[1]
+
+    @property
+    def candidates(self) -> tuple[Member | SpecialisedTeacher, ...]:
         """What the router of stage 3 chooses among, as `routing` and `masks` of the recipe say."""
         stages = self.recipe.stages
         if stages.distill.routing == "unmasked":
@@ -139,6 +87,16 @@ class Setup:
             replace(each, earlier=tuple(one for one in self.specialised[:position] if one.member is each.member))
             for position, each in enumerate(self.specialised)
         )
+
+    @property
+    def example(self) -> dict[str, Tensor]:
+        """Two rows of features."""
+        return self.train.take(torch.arange(2)).features
+
+    @property
+    def sharings(self) -> tuple[Sharing, ...]:
+        """The specialised teachers by member, each with its own mask alone, as stage 2 trains them."""
+        return shared_by_member(self.specialised, self.example)
 
     def modules(self) -> dict[str, nn.Module]:
         """Name everything that holds weights, for checkpoints."""
@@ -152,57 +110,51 @@ def make_setup(recipe: Recipe, dataset: Dataset, engine: Engine, *, allow_code: 
 
     Raises:
         DataError: The rows cannot be trained on.
-        ConfigError: A network or a tap does not exist, cannot take its modalities, or its weights do not fit.
+        ConfigError: A network or a tap does not exist, cannot take its modalities, or its weights do not fit; or
+            augmentation asks for more than features have.
         UsageError: A network is a user's own code and `allow_code` is false.
     """
     check_rows(recipe, dataset)
     shapes = {name: spec.feature_shape for name, spec in dataset.specs.items()}
+    places = dataset.parts["train"].labels.shape[1:]
+    check_augmentations(recipe.augment, shapes, dense=bool(places))
+    answer = torch.zeros((1, len(dataset.class_names), *places))
     digests: dict[str, str] = {}
 
     def member(name: str, modalities: tuple[str, ...], declared: Student | Teacher) -> Member:
         _seed(recipe.seed, name)
         inputs = [shapes[modality] for modality in modalities]
-        built = build_network(declared.network, inputs, classes, declared.options, allow_code=allow_code)
+        built = build_network(declared.network, inputs, answer.shape[1], declared.options, allow_code=allow_code)
         if declared.weights is not None:
             digests[name] = load_weights(built, declared.weights, owner=name)
-        _check_logits(name, built, inputs, classes)
-        return Member(name, built.to(engine.device), modalities, isinstance(declared, Teacher) and declared.frozen)
+        _check_logits(name, built, inputs, answer)
+        return Member(name, engine.place(built), modalities, isinstance(declared, Teacher) and declared.frozen)
 
-    classes = len(dataset.class_names)
     student = member(STUDENT, (recipe.student.modality,), recipe.student)
+    if recipe.engine.compile:
+        student.network.compile()
     teachers = [member(each.name, each.modalities, each) for each in recipe.teachers]
     specialised = _specialised(recipe, teachers, shapes, engine)
-    unmasked = recipe.stages.distill.routing == "unmasked"
-    _seed(recipe.seed, "router")
-    router = GateNet(classes, len(teachers) if unmasked else len(specialised)).to(engine.device)
     return Setup(
         recipe=recipe,
         engine=engine,
-        train=engine.rows(dataset.parts["train"]),
-        validation=engine.rows(dataset.parts["validation"]),
+        train=part_rows(dataset.parts["train"], engine, recipe.engine),
+        validation=part_rows(dataset.parts["validation"], engine, recipe.engine),
         members=(student, *teachers),
         specialised=specialised,
-        router=router,
+        router=_router(recipe, len(teachers), len(specialised), answer).to(engine.device),
         watch=CollapseWatch().to(engine.device),
         train_ids=dataset.parts["train"].ids,
         weights_sha256=digests,
+        answer=answer.to(engine.device),
     )
 
 
-def all_logits(member: Member | SpecialisedTeacher, rows: Rows) -> Tensor:
-    """Run a network over all rows in evaluation mode, without gradients: [rows, classes]."""
-    modes = [module.training for module in member.networks]
-    for module in member.networks:
-        module.eval()
-    with torch.no_grad():
-        chunks = [
-            member.logits({name: values[start : start + _EVALUATION_ROWS] for name, values in rows.features.items()})
-            for start in range(0, len(rows), _EVALUATION_ROWS)
-        ]
-    for module, mode in zip(member.networks, modes, strict=True):
-        module.train(mode)
-    logits = torch.cat(chunks)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+def _router(recipe: Recipe, teachers: int, specialised: int, answer: Tensor) -> GateNet | MapGateNet:
+    _seed(recipe.seed, "router")
+    choices = teachers if recipe.stages.distill.routing == "unmasked" else specialised
+    kind = GateNet if answer.ndim == 2 else MapGateNet
+    return kind(answer.shape[1], choices)
 
 
 def _specialised(
@@ -221,15 +173,16 @@ def _specialised(
     return tuple(made)
 
 
-def _check_logits(name: str, network: nn.Module, shapes: list[tuple[int, ...]], classes: int) -> None:
+def _check_logits(name: str, network: nn.Module, shapes: list[tuple[int, ...]], answer: Tensor) -> None:
     network.eval()
     try:
         with torch.no_grad():
-            given = tuple(network(*(torch.zeros(2, *shape) for shape in shapes)).shape)
+            given = list(network(*(torch.zeros(2, *shape) for shape in shapes)).shape)
     except (RuntimeError, TypeError) as problem:
         raise ConfigError(f"{name} cannot take features of shape {shapes}: {problem}") from problem
-    if given != (2, classes):
-        raise ConfigError(f"{name} gives logits {list(given)} for 2 rows: expected [2, {classes}]")
+    expected = [2, *answer.shape[1:]]
+    if given != expected:
+        raise ConfigError(f"{name} gives logits {given} for 2 rows: expected {expected}, as the labels are")
     network.train()
 
 

@@ -28,7 +28,6 @@ from mstedge.training.engine import Engine, shuffled_batches
 from mstedge.training.method.setup import Setup, make_setup
 from mstedge.training.trainer import Trainer
 
-CPU = torch.device("cpu")
 PICTURE = (1, 12, 10)
 
 
@@ -66,13 +65,13 @@ def in_float64(recipe: Recipe, dataset: Dataset) -> Setup:
 def batches_of(recipe: Recipe) -> Batches:
     keys: dict[str, Callable[[int, int], tuple[int, ...]]] = {
         "collaborative": lambda epoch, _position: (recipe.seed, 1, epoch),
-        "specialise": lambda epoch, position: (recipe.seed, 2, epoch, position),
+        "specialise": lambda epoch, _position: (recipe.seed, 2, epoch),
         "distill": lambda epoch, _position: (recipe.seed, 3, epoch),
     }
 
     def batches(stage: str, epoch: int, position: int) -> list[torch.Tensor]:
         key = keys[stage](epoch, position)
-        return list(shuffled_batches(ROWS["train"], recipe.optimiser.batch_rows, key=key, device=CPU))
+        return list(shuffled_batches(ROWS["train"], recipe.optimiser.batch_rows, key=key))
 
     return batches
 
@@ -82,10 +81,11 @@ def losses_of_product(setup: Setup, folder: Path, monkeypatch: pytest.MonkeyPatc
     losses: dict[str, float] = {}
     take_step = Engine.step
 
-    def step(engine: Engine, loss: torch.Tensor, optimiser: Any, *, where: str) -> float:
+    def step(engine: Engine, loss: torch.Tensor, optimiser: Any, *, where: str) -> torch.Tensor:
         assert loss.dtype == torch.float64
-        losses[where] = take_step(engine, loss, optimiser, where=where)
-        return losses[where]
+        value = take_step(engine, loss, optimiser, where=where)
+        losses[where] = value.item()
+        return value
 
     monkeypatch.setattr(Engine, "step", step)
     recorder: Any = SimpleNamespace(rows=0, record=lambda *_row: None)

@@ -68,31 +68,31 @@ def test_cross_entropy_without_a_label_is_zero_not_nan() -> None:
 
 def test_load_balance_is_the_reference_batchmean() -> None:
     # Mean gate (0.6, 0.3, 0.1): (1/3) * [-(1/3) * (ln 1.8 + ln 0.9 + ln 0.3)]
-    gate = torch.tensor([[0.8, 0.1, 0.1], [0.4, 0.5, 0.1]], dtype=torch.float64)
     expected = -(math.log(1.8) + math.log(0.9) + math.log(0.3)) / 9
-    assert load_balance(gate).item() == pytest.approx(expected, rel=1e-12)
-    assert load_balance(torch.full((4, 3), 1 / 3, dtype=torch.float64)).item() == pytest.approx(0.0, abs=1e-15)
+    assert load_balance(torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)).item() == pytest.approx(expected, rel=1e-12)
+    assert load_balance(torch.full((3,), 1 / 3, dtype=torch.float64)).item() == pytest.approx(0.0, abs=1e-15)
 
 
-def test_routed_kl_takes_the_preferred_teachers() -> None:
+def test_routed_kl_averages_over_the_teachers_of_each_row() -> None:
     learner = torch.zeros(2, 2, dtype=torch.float64)
-    table = torch.stack([torch.cat([logits(0.5, 0.5), logits(0.9, 0.1), logits(0.75, 0.25)])] * 2)
-    gate = torch.tensor([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]], dtype=torch.float64)
-    first, chosen = routed_kl(learner, table, gate, top_k=1, temperature=1.0)
+    one = torch.stack([logits(0.75, 0.25), logits(0.5, 0.5)])
     kl_75 = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     kl_90 = 0.9 * math.log(1.8) + 0.1 * math.log(0.2)
-    assert chosen.tolist() == [[2], [0]]
-    assert first.item() == pytest.approx(kl_75 / 2, rel=1e-12)
-    both, chosen = routed_kl(learner, table, gate, top_k=2, temperature=1.0)
-    assert chosen.tolist() == [[2, 1], [0, 1]]
-    assert both.item() == pytest.approx(((kl_75 + kl_90) / 2 + (0 + kl_90) / 2) / 2, rel=1e-12)
+    assert routed_kl(learner, one, None, temperature=1.0).item() == pytest.approx(kl_75 / 2, rel=1e-12)
+    two = torch.cat([one, logits(0.9, 0.1).expand(2, 1, 2)], dim=1)
+    expected = ((kl_75 + kl_90) / 2 + (0 + kl_90) / 2) / 2
+    assert routed_kl(learner, two, None, temperature=1.0).item() == pytest.approx(expected, rel=1e-12)
+    weights = torch.tensor([[1.0, 0.0], [0.25, 0.75]], dtype=torch.float64)
+    weighted = (kl_75 + 0.75 * kl_90) / 2
+    assert routed_kl(learner, two, weights, temperature=1.0).item() == pytest.approx(weighted, rel=1e-12)
 
 
-def test_routed_kl_reaches_the_student_not_the_router() -> None:
-    learner = torch.randn(3, 4, requires_grad=True)
-    gate = torch.rand(3, 2, requires_grad=True)
-    loss, _chosen = routed_kl(learner, torch.randn(3, 2, 4), gate, top_k=1, temperature=4.0)
-    loss.backward()
-    assert learner.grad is not None
-    assert learner.grad.abs().sum() > 0
-    assert gate.grad is None
+def test_shares_of_processes_add_up_to_the_whole() -> None:
+    generator = torch.Generator().manual_seed(5)
+    learner, target = (torch.randn(6, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    labels = torch.tensor([0, UNLABELLED, 2, 3, UNLABELLED, 1])
+    halves = [slice(0, 6, 2), slice(1, 6, 2)]
+    kl = sum(softened_kl(learner[half], target[half], 4.0, rows=6) for half in halves)
+    ce = sum(cross_entropy(learner[half], labels[half], counted=4) for half in halves)
+    torch.testing.assert_close(kl, softened_kl(learner, target, 4.0))
+    torch.testing.assert_close(ce, cross_entropy(learner, labels))

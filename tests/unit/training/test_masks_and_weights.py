@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_training import silent, tiny_dataset, tiny_recipe
+from tiny_training import silent, table_of, tiny_dataset, tiny_recipe, whole_batch
 
 from mstedge.errors import ConfigError
 from mstedge.recipe import Recipe, with_paths
 from mstedge.training.engine import make_engine
+from mstedge.training.method.answers import all_logits
 from mstedge.training.method.collaborative import CollaborativePhase
-from mstedge.training.method.distill import DistillPhase
-from mstedge.training.method.setup import Setup, all_logits, make_setup
+from mstedge.training.method.setup import Setup, make_setup
 from mstedge.training.method.specialise import SpecialisePhase
 from mstedge.training.models.taps import output_passed_through, tapped_module
 from mstedge.training.runs import train_run
@@ -33,7 +33,7 @@ def with_masks(masks: str) -> Recipe:
 def test_cumulative_masks_leave_those_of_earlier_taps_in_place() -> None:
     setup = setup_of(with_masks("cumulative"))
     SpecialisePhase(setup).run_epoch(0)
-    table = DistillPhase(setup)._table
+    table = table_of(setup)
     first, second, third = setup.specialised
     network = second.member.network
     with (
@@ -41,17 +41,17 @@ def test_cumulative_masks_leave_those_of_earlier_taps_in_place() -> None:
         output_passed_through(tapped_module(network, first.tap, owner="it"), first.mask.eval()),
         output_passed_through(tapped_module(network, second.tap, owner="it"), second.mask.eval()),
     ):
-        both = network.eval()(*(setup.train.features[name] for name in second.member.modalities))
+        both = network.eval()(*second.member.inputs(whole_batch(setup).features))
     torch.testing.assert_close(table[:, 1], both, rtol=0, atol=0)
-    assert not torch.allclose(both, all_logits(second, setup.train), rtol=1e-2)
+    assert not torch.allclose(both, all_logits(setup, second, setup.train), rtol=1e-2)
     for column, teacher in ((0, first), (2, third)):  # the first of its teacher each
-        torch.testing.assert_close(table[:, column], all_logits(teacher, setup.train), rtol=0, atol=0)
+        torch.testing.assert_close(table[:, column], all_logits(setup, teacher, setup.train), rtol=0, atol=0)
 
 
 def test_each_mask_is_trained_alone_either_way() -> None:
     alone, together = (setup_of(with_masks(masks)) for masks in ("isolated", "cumulative"))
     assert SpecialisePhase(alone).run_epoch(0).rows == SpecialisePhase(together).run_epoch(0).rows
-    one, other = (DistillPhase(each)._table for each in (alone, together))
+    one, other = (table_of(each) for each in (alone, together))
     assert torch.equal(one[:, [0, 2]], other[:, [0, 2]])
     assert not torch.equal(one[:, 1], other[:, 1])
 

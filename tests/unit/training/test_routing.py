@@ -10,18 +10,19 @@ from typing import Any, get_args
 import msgspec
 import pytest
 import torch
-from tiny_training import silent, tiny_dataset, tiny_recipe
+from tiny_training import silent, table_of, tiny_dataset, tiny_recipe, whole_batch
 
 from mstedge.errors import ConfigError
 from mstedge.recipe import Recipe
 from mstedge.recipe_stages import Routing
 from mstedge.training.data.source import UNLABELLED
 from mstedge.training.engine import make_engine
+from mstedge.training.method.answers import all_logits
 from mstedge.training.method.distill import DistillPhase
-from mstedge.training.method.losses import chosen_kl, load_variation
+from mstedge.training.method.losses import load_variation, routed_kl
 from mstedge.training.method.monitors import CollapseWatch, agreement
 from mstedge.training.method.routing import ROUTINGS, Candidates
-from mstedge.training.method.setup import Setup, all_logits, make_setup
+from mstedge.training.method.setup import Setup, make_setup
 from mstedge.training.runs import train_run
 
 STAGES = {"collaborative": {"epochs": 1}, "specialise": {"epochs": 1}, "distill": {"epochs": 2}}
@@ -34,13 +35,14 @@ KL_75 = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
 
 
 def candidates(top_k: int = 1, labels: tuple[int, int] = (0, UNLABELLED)) -> Candidates:
-    return Candidates(GATE.clone().requires_grad_(), torch.log(TEACHERS), torch.tensor(labels), DRAWS, top_k)
+    return Candidates(GATE.clone().requires_grad_(), lambda: torch.log(TEACHERS), torch.tensor(labels), DRAWS, top_k)
 
 
 def loss_of(routing: str, given: Candidates) -> torch.Tensor:
     choice = ROUTINGS[routing](given)
     learner = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
-    return chosen_kl(learner, given.targets, choice.teachers, choice.weights, temperature=1.0)
+    routed = given.targets()[torch.arange(2)[:, None], choice.teachers]
+    return routed_kl(learner, routed, choice.weights, temperature=1.0)
 
 
 @pytest.mark.parametrize(
@@ -82,11 +84,8 @@ def test_gradients_reach_the_router_where_they_should(routing: str) -> None:
 
 
 def test_what_a_choice_gives_to_each_teacher() -> None:
-    given, together = ROUTINGS["gate"](candidates(top_k=2)).amounts(3)
-    assert (given.tolist(), together) == ([1, 2, 1], 4)
-    given, together = ROUTINGS["soft"](candidates()).amounts(3)
-    assert given.tolist() == pytest.approx([0.7, 0.5, 0.8])
-    assert together == 2
+    assert ROUTINGS["gate"](candidates(top_k=2)).share_of(3).tolist() == [0.25, 0.5, 0.25]
+    assert ROUTINGS["soft"](candidates()).share_of(3).tolist() == pytest.approx([0.35, 0.25, 0.4])
 
 
 def test_the_recipe_offers_every_routing() -> None:
@@ -97,13 +96,13 @@ def test_the_recipe_offers_every_routing() -> None:
 
 def test_load_variation_by_hand() -> None:
     # Summed gates 1.2, 0.6, 0.2: mean 2/3, squared deviations 0.28444, 0.00444, 0.21778, sample variance 0.25333.
-    gate = torch.tensor([[0.8, 0.1, 0.1], [0.4, 0.5, 0.1]], dtype=torch.float64)
+    gate = torch.tensor([[0.8, 0.1, 0.1], [0.4, 0.5, 0.1]], dtype=torch.float64).mean(dim=0)
     assert load_variation(gate).item() == pytest.approx(math.sqrt(0.76 / 3) * 1.5, rel=1e-12)
-    even = torch.full((4, 3), 0.25, dtype=torch.float64, requires_grad=True)
+    even = torch.full((3,), 0.25, dtype=torch.float64, requires_grad=True)
     load_variation(even).backward()
     assert even.grad is not None
     assert not even.grad.any()
-    assert load_variation(torch.ones(4, 1)).item() == 0.0
+    assert load_variation(torch.ones(1)).item() == 0.0
 
 
 def routed_recipe(**distill: Any) -> Recipe:
@@ -119,8 +118,7 @@ def setup_of(recipe: Recipe) -> Setup:
 def test_a_detached_router_leaves_the_student_alone(gate_input: str, balance: str, *, reached: bool) -> None:
     setup = setup_of(routed_recipe(gate_input=gate_input, balance=balance))
     phase = DistillPhase(setup)
-    index = torch.arange(16)
-    *_others, term, _choice = phase._terms(index, phase._draws(0)[index])
+    (_cross_entropy, _kl, term), _choice = phase._terms(whole_batch(setup), phase._draws(0))
     weights = list(setup.student.network.parameters())
     gradients = torch.autograd.grad(term, weights, allow_unused=True, retain_graph=True)
     assert any(each is not None and bool(each.any()) for each in gradients) == reached
@@ -143,11 +141,11 @@ def test_random_teachers_depend_on_seed_epoch_and_row_alone() -> None:
     assert not torch.equal(phase._draws(3), other._draws(3))
     draws = torch.cat([phase._draws(epoch) for epoch in range(100)])
     rows = len(draws)
-    given = Candidates(torch.ones(rows, 3), torch.zeros(rows, 3, 2), torch.zeros(rows), draws, 2)
-    counts, together = ROUTINGS["random"](given).amounts(3)
+    given = Candidates(torch.ones(rows, 3), lambda: torch.zeros(rows, 3, 2), torch.zeros(rows), draws, 2)
+    choice = ROUTINGS["random"](given)
     # 6000 rows, each teacher in two thirds of them: a standard deviation is 37.
-    assert together == 2 * rows
-    assert all(abs(count - 4000) < 200 for count in counts.tolist())
+    assert choice.teachers.shape == (rows, 2)
+    assert all(abs(share * 2 * rows - 4000) < 200 for share in choice.share_of(3).tolist())
 
 
 def replace_seed(recipe: Recipe, seed: int) -> Recipe:
@@ -175,9 +173,9 @@ def test_a_run_with_each_routing(tmp_path: Path, routing: str) -> None:
 
 def test_unmasked_routes_among_the_teachers_themselves() -> None:
     setup = setup_of(routed_recipe(routing="unmasked"))
-    table = DistillPhase(setup)._table
+    table = table_of(setup)
     assert table.shape == (60, 2, 3)
-    torch.testing.assert_close(table[:, 1], all_logits(setup.teachers[1], setup.train), rtol=0, atol=0)
+    torch.testing.assert_close(table[:, 1], all_logits(setup, setup.teachers[1], setup.train), rtol=0, atol=0)
     with pytest.raises(ConfigError, match=r"top_k is 3: there are 2 teachers"):
         routed_recipe(routing="unmasked", top_k=3)
 
@@ -235,8 +233,8 @@ def test_agreement_by_hand() -> None:
 def test_agreement_with_the_student_stands_in_the_metrics() -> None:
     setup = setup_of(routed_recipe())
     row = DistillPhase(setup).run_epoch(0).rows[0]
-    mine = all_logits(setup.student, setup.validation).argmax(dim=1)
+    mine = all_logits(setup, setup.student, setup.validation).argmax(dim=1)
     for teacher in setup.specialised:
-        same = all_logits(teacher, setup.validation).argmax(dim=1) == mine
+        same = all_logits(setup, teacher, setup.validation).argmax(dim=1) == mine
         assert row["agreement"][teacher.name] == pytest.approx(float(same.float().mean()))
     assert len(row["teacher_agreement"]) == 3

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import silent, tiny_dataset, tiny_recipe
+from tiny_training import silent, table_of, tiny_dataset, tiny_recipe
 
 from mstedge.errors import CheckFailedError, ConfigError, DivergedError, MachineError, UsageError
 from mstedge.training.checkpoint import read_checkpoint
 from mstedge.training.engine import make_engine, shuffled_batches
+from mstedge.training.method.answers import all_logits
+from mstedge.training.method.batches import Batch
 from mstedge.training.method.collaborative import collaborative_terms
 from mstedge.training.method.distill import DistillPhase, scheduled_weights
-from mstedge.training.method.setup import all_logits, make_setup
+from mstedge.training.method.setup import make_setup
 from mstedge.training.method.specialise import SpecialisePhase
 from mstedge.training.models.networks import Mlp
 from mstedge.training.models.registry import NETWORKS
@@ -185,7 +187,8 @@ def test_three_modalities_and_several_teachers(tmp_path: Path) -> None:
 def test_stage_one_is_the_sum_in_the_paper() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = {name: torch.randn(6, 3, generator=generator, dtype=torch.float64) for name in "abc"}
-    terms = collaborative_terms(logits, torch.tensor([0, 1, 2, 0, 1, 2]), 4.0)
+    batch = Batch(0, torch.arange(6), {}, torch.tensor([0, 1, 2, 0, 1, 2]), rows=6, labelled=6)
+    terms = collaborative_terms(logits, batch, 4.0)
     assert set(terms) == {"a", "b", "c", "a|b", "a|c", "b|c"}
     log_p = {name: torch.log_softmax(values / 4, dim=1) for name, values in logits.items()}
     one, other = log_p["a"], log_p["c"]
@@ -220,20 +223,19 @@ def test_masks_are_isolated_and_the_table_holds_each_alone() -> None:
     recipe = tiny_recipe()
     setup = make_setup(recipe, tiny_dataset(recipe), make_engine(recipe.engine))
     first, second, _third = setup.specialised
-    alone = all_logits(second, setup.train)
-    phase = DistillPhase(setup)
-    torch.testing.assert_close(phase._table[:, 1], alone, rtol=0, atol=0)
-    torch.testing.assert_close(phase._table[:, 0], all_logits(first, setup.train), rtol=0, atol=0)
-    assert not torch.equal(alone, all_logits(second.member, setup.train))
+    alone = all_logits(setup, second, setup.train)
+    table = table_of(setup)
+    torch.testing.assert_close(table[:, 1], alone, rtol=0, atol=0)
+    torch.testing.assert_close(table[:, 0], all_logits(setup, first, setup.train), rtol=0, atol=0)
+    assert not torch.equal(alone, all_logits(setup, second.member, setup.train))
 
 
 def test_every_row_is_met_once_an_epoch_and_orders_depend_on_the_key_alone() -> None:
-    cpu = torch.device("cpu")
-    batches = [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 3), device=cpu)]
+    batches = [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 3))]
     assert sorted(chain.from_iterable(batches)) == list(range(10))
-    assert batches == [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 3), device=cpu)]
-    assert batches != [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 4), device=cpu)]
-    assert [len(batch) for batch in shuffled_batches(9, 4, key=(0,), device=cpu)] == [4, 4]
+    assert batches == [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 3))]
+    assert batches != [batch.tolist() for batch in shuffled_batches(10, 4, key=(1, 2, 4))]
+    assert [len(batch) for batch in shuffled_batches(9, 4, key=(0,))] == [4, 4]
 
 
 def test_what_cannot_be_built_is_said_before_time_is_spent(tmp_path: Path) -> None:
