@@ -39,8 +39,9 @@ class RunLineage(Record, frozen=True, kw_only=True):
         versions: Versions of the packages that decide results.
         git_commit: Commit of the checkout that it ran in, where there was one.
         device: Where it computed.
-        threads: CPU threads it computed with.
+        threads: CPU threads that each process computed with.
         weights_sha256: Digest of the file that a member started from, by its name, where one did.
+        processes: How many shared out each batch.
     """
 
     recipe_sha256: str
@@ -50,6 +51,7 @@ class RunLineage(Record, frozen=True, kw_only=True):
     threads: int
     git_commit: str | None = None
     weights_sha256: dict[str, str] = {}
+    processes: int = 1
 
 
 class Metrics(Record, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from mstedge.recipe import Recipe
 from mstedge.training.data.source import UNLABELLED
@@ -82,6 +83,23 @@ class PlainRouter(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         return torch.softmax(self.layers(logits), dim=1)
+
+
+class PlainMapRouter(nn.Module):
+    """1x1 convolution, ReLU, depthwise 3x3 of stride 2, ReLU, mean over places, linear, softmax."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        named = {name.replace(".", "_"): nn.Parameter(each.clone()) for name, each in state.items()}
+        self.weights = nn.ParameterDict(named)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        w = self.weights
+        seen = conv2d(logits, w["convolutions_0_weight"], w["convolutions_0_bias"]).clamp(min=0)
+        depthwise, bias = w["convolutions_2_weight"], w["convolutions_2_bias"]
+        seen = conv2d(seen, depthwise, bias, stride=2, padding=1, groups=len(depthwise)).clamp(min=0)
+        scores = seen.mean(dim=(2, 3)) @ w["score_weight"].T + w["score_bias"]
+        return torch.softmax(scores, dim=1)
 
 
 @dataclass(frozen=True)
@@ -154,10 +172,19 @@ def routing_weights(routing: str, top_k: int, gate: Tensor, answers: Tensor, lab
     if routing == "mean":
         return even
     if routing == "correctness":
-        own = torch.arange(len(labels))
-        right = answers.softmax(dim=2)[own, :, labels.clamp(min=0)]
-        return torch.where((labels == UNLABELLED)[:, None], even, right / right.sum(dim=1, keepdim=True))
+        return torch.stack([_by_correctness(*row) for row in zip(answers, labels, even, strict=True)])
     raise NotImplementedError(routing)
+
+
+def _by_correctness(answers: Tensor, labels: Tensor, even: Tensor) -> Tensor:
+    """Weigh the teachers of one row by the geometric mean over its labelled places of p(true class)."""
+    places, labels = answers.flatten(2) if answers.ndim > 2 else answers[:, :, None], labels.flatten()
+    known = torch.nonzero(labels != UNLABELLED).flatten()
+    if not len(known):
+        return even
+    right = torch.stack([places[:, labels[place], place] - places[:, :, place].logsumexp(dim=1) for place in known])
+    mean = right.mean(dim=0).exp()
+    return mean / mean.sum()
 
 
 def balance_loss(gate: Tensor, kind: str) -> Tensor:
@@ -184,6 +211,8 @@ class Oracle:
     train: Rows
     validation: Rows
     batches: Batches
+    # Features of a step as they are varied, from stage, epoch and step; as they are where there is nothing to vary.
+    vary: Callable[[Stage, int, int, Rows], Rows] = lambda _stage, _epoch, _step, rows: rows
 
     @classmethod
     def copied_from(cls, setup: Any, batches: Batches) -> Oracle:
@@ -197,7 +226,7 @@ class Oracle:
         ]
         parts = [each.take(torch.arange(len(each))) for each in (setup.train, setup.validation)]
         parts = [Rows(dict(part.features), part.labels) for part in parts]
-        return cls(setup.recipe, members, specialised, PlainRouter(setup.router.state_dict()), *parts, batches)
+        return cls(setup.recipe, members, specialised, _router(setup.router.state_dict()), *parts, batches)
 
     @property
     def student(self) -> Member:
@@ -217,7 +246,7 @@ class Oracle:
         for epoch in range(self.recipe.stages.collaborative.epochs):
             together.train()
             for step, index in enumerate(self.batches("collaborative", epoch, 0)):
-                rows = self.train.at(index)
+                rows = self.vary("collaborative", epoch, step, self.train.at(index))
                 answers = [member.answer(rows) for member in self.members]
                 loss = sum(cross_entropy(answer, rows.labels) for answer in answers)
                 for one in range(len(answers)):
@@ -241,7 +270,7 @@ class Oracle:
             for step, together in enumerate(zip(*orders, strict=True)):
                 for position, (teacher, index) in enumerate(zip(self.specialised, together, strict=True)):
                     if position == 0 or not torch.equal(index, together[position - 1]):
-                        rows = self.train.at(index)
+                        rows = self.vary("specialise", epoch, step, self.train.at(index))
                         target = self.student.answer(rows)
                     with teacher.hooked():
                         loss = kl(teacher.member.answer(rows), target.detach(), self.recipe.temperature)
@@ -262,7 +291,7 @@ class Oracle:
         for epoch in range(stage.epochs):
             learning.train()
             for step, index in enumerate(self.batches("distill", epoch, 0)):
-                rows = self.train.at(index)
+                rows = self.vary("distill", epoch, step, self.train.at(index))
                 answers = self._specialised_answers(rows)
                 logits = self.student.answer(rows)
                 gate = self.router(logits if stage.gate_input == "attached" else logits.detach())
@@ -313,6 +342,10 @@ class Oracle:
     def _rate(self, stage: Any) -> float:
         rate: float = stage.learning_rate or self.recipe.optimiser.learning_rate
         return rate
+
+
+def _router(state: Mapping[str, Tensor]) -> nn.Module:
+    return PlainRouter(state) if "layers.0.weight" in state else PlainMapRouter(state)
 
 
 def _learn(adam: torch.optim.Adam, loss: Tensor) -> None:

@@ -87,21 +87,33 @@ def epochs() -> list[dict[str, Any]]:
         }
         for epoch in range(2)
     ]
-    specialise = [{"stage": "specialise", "epoch": 0, "teacher": name, "validation_kl": 0.4} for name in TEACHERS]
-    closing = [
-        {"stage": "specialise", "epoch": 1, "teacher": name, "kl_before": 0.777, "kl_after": 0.333} for name in TEACHERS
+    specialise = [
+        {"stage": "specialise", "epoch": epoch, "teacher": name, "validation_kl": 0.4 - 0.067 * epoch}
+        for epoch in range(2)
+        for name in TEACHERS
     ]
-    distill = [
+    closing = [
+        {"stage": "specialise", "epoch": 2, "teacher": name, "kl_before": 0.777, "kl_after": 0.333} for name in TEACHERS
+    ]
+    distill: list[dict[str, Any]] = [
         {
             "stage": "distill",
             "epoch": epoch,
             "loss": 1.0,
+            "cross_entropy": 0.7,
+            "kl": 0.29,
+            "balance": 0.01,
+            "kl_weight": 1.0,
+            "balance_weight": 1.0,
             "routing": {"both@fused": 0.25, "picture@body": 0.75},
             "routing_entropy": 0.56,
-            "validation_accuracy": 0.8,
+            "validation_cross_entropy": 0.6 + 0.1 * epoch,
+            "validation_accuracy": 0.8 + 0.02 * epoch,
+            "agreement": {"both@fused": 0.654, "picture@body": 0.321},
         }
         for epoch in range(2)
     ]
+    distill[0]["teacher_agreement"] = {"both@fused|picture@body": 0.432}
     return [*collaborative, *specialise, *closing, *distill]
 
 

@@ -155,16 +155,17 @@ def metrics_of(
 def _figures(classes: int, *, dense: bool) -> dict[str, Any]:
     """Make the counters of torchmetrics; its checks of labels, slow on maps, are left out."""
     # torchmetrics takes longer to import than torch: 1.7 s, which only the end of a run has to spend.
-    from torchmetrics import MetricCollection  # noqa: PLC0415
+    from torchmetrics import Metric, MetricCollection  # noqa: PLC0415
     from torchmetrics import classification as given  # noqa: PLC0415
 
     taken: dict[str, Any] = {"num_classes": classes, "validate_args": False}
-    counted = {
+    counted: dict[str, Metric | MetricCollection] = {
         "counts": given.MulticlassStatScores(average="none", **taken),
         "recall": given.MulticlassRecall(average="none", **taken),
     }
     if dense:
-        return {"counted": MetricCollection(counted | {"mean_iou": given.MulticlassJaccardIndex(**taken)})}
+        counted["mean_iou"] = given.MulticlassJaccardIndex(**taken)
+        return {"counted": MetricCollection(counted)}
     counted |= {
         "f1": given.MulticlassF1Score(average="none", **taken),
         "weighted_f1": given.MulticlassF1Score(average="weighted", **taken),

@@ -137,7 +137,7 @@ def lines_of_run(card: RunCard) -> Lines:
         ("labels", _listed(card.labels)),
         ("student", f"{card.student.network}, {card.student.parameters:,} parameters, sees {card.student.modality}"),
         *((f"sees {name}", front_end_in_words(spec)) for name, spec in card.specs.items()),
-        *((each.part, _metrics_in_words(each)) for each in card.metrics),
+        *((each.part, words) for each in card.metrics for words in _metrics_in_words(each)),
         ("time", seconds or "not recorded"),
         ("trained on", f"{card.lineage.device}, {card.lineage.threads} threads"),
         ("made with", versions),
@@ -169,9 +169,19 @@ def _scaling_in_words(scaling: Scaling | None) -> str:
     return "scaled as a whole" if len(scaling.mean) == 1 else f"scaled per feature ({len(scaling.mean)})"
 
 
-def _metrics_in_words(metrics: Metrics) -> str:
+def _metrics_in_words(metrics: Metrics) -> tuple[str, ...]:
     accuracy = f"accuracy {metrics.accuracy:.4f} (95 %: {metrics.low:.4f} to {metrics.high:.4f})"
-    return f"{accuracy}, cross entropy {metrics.cross_entropy:.4f}, {metrics.rows} rows, {metrics.clusters} recordings"
+    taken = {
+        "balanced": metrics.average_accuracy,
+        "macro F1": metrics.macro_f1,
+        "weighted F1": metrics.weighted_f1,
+        "kappa": metrics.kappa,
+        "mIoU": metrics.mean_iou,
+        "calibration error": metrics.calibration_error,
+    }
+    others = ", ".join(f"{name} {value:.4f}" for name, value in taken.items() if value is not None)
+    rows = f"cross entropy {metrics.cross_entropy:.4f}, {metrics.rows} rows, {metrics.clusters} recordings"
+    return (f"{accuracy}, {rows}", *([others] if others else []))
 
 
 def _golden_in_words(card: BundleCard) -> str:

@@ -29,9 +29,11 @@ class Epoch(msgspec.Struct, frozen=True):
         cross_entropy: Against the labels, of the student or of every member.
         kl: Divergence to the other members or to the routed teachers.
         balance: Load-balance term of the router.
+        kl_weight: Weight mu1 of the divergence to the routed teachers.
+        balance_weight: Weight mu2 of the load-balance term.
         gradient_flow: Norm of the gradient that reaches a member, by `learner<-from`.
         routing: Share of the routing weight that each teacher got.
-        routing_entropy: Mean entropy of the routing, in nats.
+        routing_entropy: Entropy of these shares, in nats.
         alarm: Teachers that got nearly everything for several epochs, with their shares.
         agreement: Share of validation rows on which the student answers what a teacher does, by teacher.
         teacher_agreement: The same for two teachers, by `one|other`; frozen, they say it once.
@@ -49,6 +51,8 @@ class Epoch(msgspec.Struct, frozen=True):
     cross_entropy: Value | PerMember = None
     kl: Value = None
     balance: Value = None
+    kl_weight: Value = None
+    balance_weight: Value = None
     gradient_flow: PerMember | None = None
     routing: PerMember | None = None
     routing_entropy: Value = None

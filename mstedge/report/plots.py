@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mstedge.report.formats import figure
 from mstedge.report.svg import (
@@ -18,16 +19,43 @@ from mstedge.report.svg import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.axes import Axes
 
 Curve: TypeAlias = "Sequence[tuple[float, float]]"
 FEW_POINTS = 40
+CHARACTERS_ABREAST = 44
+
+
+@dataclass(frozen=True, slots=True)
+class Guides:
+    """What is drawn around the lines of a chart to read them by.
+
+    Attributes:
+        marks: Words that stand above an x.
+        level: A y to compare with, and its name.
+        spans: Stretches of x, both ends included, that a bar above the chart points out.
+        bottom: Where the y-axis begins; none leaves it to the values.
+    """
+
+    marks: Mapping[float, str] = field(default_factory=dict)
+    level: tuple[float, str] | None = None
+    spans: Sequence[tuple[float, float]] = ()
+    bottom: float | None = None
 
 
 def line_chart(
-    title: str, curves: Mapping[str, Curve], *, x_label: str, y_label: str, shares: bool = False, caption: str = ""
+    title: str,
+    curves: Mapping[str, Curve],
+    *,
+    x_label: str,
+    y_label: str,
+    shares: bool = False,
+    caption: str = "",
+    names: Sequence[str] = (),
+    guides: Guides | None = None,
+    height_inches: float = 2.8,
 ) -> Chart | None:
     """Draw one line per name.
 
@@ -38,60 +66,77 @@ def line_chart(
         y_label: Name of the y-axis.
         shares: Whether y is a share, shown in per cent.
         caption: Text below.
+        names: Lines that charts beside this one have, in order: each name then has one colour in all of them.
+        guides: What to read the lines by.
+        height_inches: Height of the drawing.
     """
     filled = {name: points for name, points in curves.items() if points}
     if not filled:
         return None
+    places = {name: index for index, name in enumerate(dict.fromkeys((*names, *filled)))}
 
     def paint(axes: Axes) -> None:
-        for index, points in enumerate(filled.values()):
-            xs, ys = zip(*points, strict=True)
-            marker = "o" if len(points) <= FEW_POINTS else ""
-            line = axes.plot(xs, ys, color=colour_of(index), linewidth=1.6, marker=marker, markersize=3.2)[0]
-            if dashes_of(index):
-                line.set_dashes(dashes_of(index))
+        for name, points in filled.items():
+            paint_line(axes, points, places[name])
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        _whole_ticks(axes)
+        whole_ticks(axes)
         if shares:
-            _percent_ticks(axes)
+            percent_ticks(axes)
+        if guides is not None:
+            _paint_guides(axes, guides)
 
-    keys = tuple(line_key(name, index) for index, name in enumerate(filled)) if len(filled) > 1 else ()
-    return Chart(title, drawn(paint, title=title), keys, caption)
+    keys = tuple(line_key(name, places[name]) for name in filled) if len(filled) > 1 else ()
+    return Chart(title, drawn(paint, title=title, height_inches=height_inches), keys, caption)
 
 
-def share_chart(title: str, xs: Sequence[float], shares: Mapping[str, Sequence[float]], caption: str) -> Chart | None:
-    """Stack shares that sum to one over epochs.
+def paint_line(axes: Axes, points: Curve, place: int) -> None:
+    """Draw a line in the colour of its place; single points stay visible where there are few."""
+    xs, ys = zip(*points, strict=True)
+    marker = "o" if len(points) <= FEW_POINTS else ""
+    line = axes.plot(xs, ys, color=colour_of(place), linewidth=1.6, marker=marker, markersize=3.2)[0]
+    if dashes_of(place):
+        line.set_dashes(dashes_of(place))
 
-    Args:
-        title: What it shows.
-        xs: Epochs.
-        shares: One value per epoch for every name.
-        caption: Text below.
-    """
-    if not xs or not shares:
-        return None
-    # One epoch has no extent: it is drawn as a block around itself.
-    spread = list(xs) if len(xs) > 1 else [xs[0] - 0.5, xs[0] + 0.5]
 
-    def paint(axes: Axes) -> None:
-        stacks = [list(values) * (len(spread) // len(values)) for values in shares.values()]
-        colours = [colour_of(index) for index in range(len(stacks))]
-        axes.stackplot(spread, stacks, colors=colours, alpha=0.8, linewidth=0)
-        axes.set_xlim(spread[0], spread[-1])
-        axes.set_ylim(0, 1)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("share of the choices")
-        axes.grid(visible=False)
-        _whole_ticks(axes)
-        _percent_ticks(axes)
+def paint_spans(axes: Axes, spans: Sequence[tuple[float, float]]) -> None:
+    """Draw a bar above the axes along stretches of x; half a step belongs to each end."""
+    left, right = axes.get_xlim()
+    place = axes.get_xaxis_transform()
+    for first, last in spans:
+        ends = [max(left, first - 0.5), min(right, last + 0.5)]
+        axes.plot(ends, [1.04, 1.04], color=INK, linewidth=4, transform=place, clip_on=False, solid_capstyle="butt")
+    axes.set_xlim(left, right)
 
-    keys = tuple(area_key(name, index) for index, name in enumerate(shares))
-    return Chart(title, drawn(paint, title=title), keys, caption)
+
+def _paint_guides(axes: Axes, guides: Guides) -> None:
+    if guides.bottom is not None:
+        axes.set_ylim(bottom=guides.bottom)
+    if guides.level is not None:
+        height, words = guides.level
+        axes.axhline(height, color=INK, linewidth=0.9, alpha=0.7).set_dashes(dashes_of(1))
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(bottom, max(top, height + 0.15 * (height - bottom)))
+        place = axes.get_yaxis_transform()
+        axes.annotate(
+            words, (0.01, height), (0, 3), xycoords=place, textcoords="offset points", fontsize=9.5, va="bottom"
+        )
+    left, right = axes.get_xlim()
+    for x, words in guides.marks.items():
+        axes.axvline(x, color=INK, linewidth=0.9, alpha=0.7)
+        side = min(max((x - left) / (right - left), 0.0), 1.0)
+        anchor = "left" if side < 0.2 else "right" if side > 0.8 else "center"
+        axes.text(x, 1.03, words, transform=axes.get_xaxis_transform(), ha=anchor, va="bottom", fontsize=9.5)
+    axes.set_xlim(left, right)
+    paint_spans(axes, guides.spans)
 
 
 def bar_chart(
-    title: str, groups: Mapping[str, Mapping[str, float]], *, x_label: str, caption: str = ""
+    title: str,
+    groups: Mapping[str, Mapping[str, float]],
+    *,
+    x_label: str,
+    caption: str = "",
 ) -> Chart | None:
     """Draw horizontal bars with their values written at their ends.
 
@@ -124,7 +169,15 @@ def bar_chart(
     return Chart(title, drawn(paint, title=title, height_inches=height), keys, caption)
 
 
-def matrix_chart(title: str, cells: Mapping[tuple[str, str], float], *, labels: tuple[str, str], caption: str) -> Chart:
+def matrix_chart(
+    title: str,
+    cells: Mapping[tuple[str, str], float],
+    *,
+    labels: tuple[str, str],
+    caption: str,
+    written: Callable[[float], str] = figure,
+    order: Sequence[str] = (),
+) -> Chart:
     """Draw a heat map with its numbers written in the cells.
 
     Args:
@@ -132,9 +185,13 @@ def matrix_chart(title: str, cells: Mapping[tuple[str, str], float], *, labels: 
         cells: Value of each (row, column); pairs that are not there stay empty.
         labels: Names of the y-axis and of the x-axis.
         caption: Text below.
+        written: Makes the text of a number.
+        order: Names that come first, if they occur.
     """
-    names = list(dict.fromkeys(name for pair in cells for name in pair))
+    occurring = list(dict.fromkeys(name for pair in cells for name in pair))
+    names = sorted(occurring, key=lambda name: order.index(name) if name in order else len(order))
     top = max((value for value in cells.values() if math.isfinite(value)), default=0.0) or 1.0
+    size = 10.5 if len(names) <= 5 else 9.0
 
     def paint(axes: Axes) -> None:
         from matplotlib.patches import Rectangle  # noqa: PLC0415  optional
@@ -143,10 +200,10 @@ def matrix_chart(title: str, cells: Mapping[tuple[str, str], float], *, labels: 
             x, y = names.index(column), names.index(row)
             strength = 0.08 + 0.5 * value / top if math.isfinite(value) else 0.0
             axes.add_patch(Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, color=colour_of(0), alpha=strength, linewidth=0))
-            axes.text(x, y, figure(value), ha="center", va="center", color=INK)
+            axes.text(x, y, written(value), ha="center", va="center", color=INK, fontsize=size)
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xticks(range(len(names)), [shown(name) for name in names])
+        axes.set_xticks(range(len(names)), [shown(name) for name in names], **_slant(names))
         axes.set_yticks(range(len(names)), [shown(name) for name in names])
         axes.set_ylabel(labels[0])
         axes.set_xlabel(labels[1])
@@ -187,18 +244,26 @@ def dot_chart(
         axes.set_xlabel(x_label)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
-        _percent_ticks(axes, of="x")
+        percent_ticks(axes, of="x")
 
     return Chart(title, drawn(paint, title=title, height_inches=0.8 + 0.55 * len(rows)), (), caption)
 
 
-def _whole_ticks(axes: Axes) -> None:
+def _slant(names: Sequence[str]) -> dict[str, Any]:
+    """Turn the labels below a matrix where they would run into each other."""
+    crowded = sum(map(len, names)) > CHARACTERS_ABREAST
+    return {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+
+
+def whole_ticks(axes: Axes, *, most: int = 8) -> None:
+    """Mark whole numbers alone on the x-axis."""
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415  optional
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=most, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 
-def _percent_ticks(axes: Axes, of: str = "y") -> None:
+def percent_ticks(axes: Axes, of: str = "y") -> None:
+    """Write shares on an axis in per cent."""
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415  optional
 
     axis = axes.yaxis if of == "y" else axes.xaxis

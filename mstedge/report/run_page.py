@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mstedge.report.check_pages import comparison_values
-from mstedge.report.metrics import Epoch, curves_of, of_stage, read_metrics
+from mstedge.report.formats import figure, percent, percent_range
+from mstedge.report.learning_sections import masks_section, members_section, student_section
+from mstedge.report.metrics import of_stage, read_metrics
 from mstedge.report.page import Page
-from mstedge.report.plots import bar_chart, line_chart, matrix_chart, share_chart
+from mstedge.report.teaching_sections import agreement_section, routing_section
 from mstedge.run_card import CARD_NAME, COMPARISON_NAME, METRICS_NAME, RECIPE_NAME, Comparison, Metrics, RunCard
 from mstedge.schema import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from mstedge.report.svg import Chart
+    from mstedge.report.learning_sections import Section
+    from mstedge.report.metrics import Epoch
 
-STUDENT_STAGES = ("distill", "labels-only")
+_DISTILLED = (
+    "Stage 3: the student learns from the labels and from the teachers that the router chooses. The student of the "
+    "epoch with the lowest cross-entropy on validation rows is the one that counts."
+)
+_LABELS_ONLY = (
+    "The control: the same student learns from the labels alone. The student of the epoch with the lowest "
+    "cross-entropy on validation rows is the one that counts."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLine:
+    """One figure of the student.
+
+    Attributes:
+        name: What it is called.
+        values: Its value in each part, as written.
+        meaning: What it says.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    meaning: str
 
 
 def run_page(path: Path) -> Page:
@@ -32,21 +57,22 @@ def run_page(path: Path) -> Page:
     values = {
         "card": card,
         "headline": _headline(card.metrics),
+        "scores": score_lines(card.metrics),
         "seconds": sum(card.seconds.values()),
         "comparison": None,
         "recipe": None,
         "sections": (),
     }
     if beside is not None:
-        values |= _values_beside(beside)
+        values |= _values_beside(beside, complete=card.status == "complete")
     return Page("run", f"Run {card.name}, seed {card.seed}", values)
 
 
-def _values_beside(folder: Path) -> dict[str, Any]:
+def _values_beside(folder: Path, *, complete: bool) -> dict[str, Any]:
     recipe = folder / RECIPE_NAME
     comparison = folder / COMPARISON_NAME
     return {
-        "sections": sections_of(read_metrics(folder / METRICS_NAME)),
+        "sections": sections_of(read_metrics(folder / METRICS_NAME), complete=complete),
         "recipe": recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
         "comparison": comparison_values(read_json(comparison, Comparison)) if comparison.is_file() else None,
     }
@@ -57,103 +83,90 @@ def _headline(metrics: Sequence[Metrics]) -> Metrics | None:
     return next((one for part in ("test", "validation") for one in metrics if one.part == part), None)
 
 
-def sections_of(epochs: Sequence[Epoch]) -> tuple[tuple[str, tuple[Chart, ...]], ...]:
+def score_lines(metrics: Sequence[Metrics]) -> tuple[ScoreLine, ...]:
+    """Lay out every figure that was taken in at least one part, with what it says."""
+    dense = any(one.mean_iou is not None for one in metrics)
+    places = "places of the maps" if dense else "rows"
+    lines = (
+        _line(metrics, "accuracy", lambda one: one.accuracy, f"right answers among the labelled {places}", percent),
+        ScoreLine(
+            "95 % interval",
+            tuple(percent_range(one.low, one.high) for one in metrics),
+            "of the accuracy; its sample size is the number of independent units",
+        ),
+        _line(
+            metrics,
+            "mean IoU",
+            lambda one: one.mean_iou,
+            "overlap of answered and true area over their union, mean over classes",
+            percent,
+        ),
+        _line(
+            metrics,
+            "average accuracy",
+            lambda one: one.average_accuracy,
+            "mean recall over classes: each class counts alike, however rare",
+            percent,
+        ),
+        _line(
+            metrics,
+            "macro F1",
+            lambda one: one.macro_f1,
+            "balance of precision and recall, mean over classes; 1 is best",
+            figure,
+        ),
+        _line(
+            metrics, "weighted F1", lambda one: one.weighted_f1, "the same, each class by its number of rows", figure
+        ),
+        _line(
+            metrics,
+            "kappa",
+            lambda one: one.kappa,
+            "agreement with the labels beyond chance: 0 is chance, 1 is best (Cohen)",
+            figure,
+        ),
+        _line(
+            metrics,
+            "calibration error",
+            lambda one: one.calibration_error,
+            "mean gap between confidence and accuracy, in 15 bins; 0 is best",
+            figure,
+        ),
+        _line(
+            metrics, "cross-entropy", lambda one: one.cross_entropy, "mean over the same, in nats; 0 is best", figure
+        ),
+        _line(metrics, "rows", lambda one: one.rows, "rows with a label", _counted),
+        _line(metrics, "independent units", lambda one: one.clusters, "recordings that these rows come from", _counted),
+    )
+    return tuple(line for line in lines if line is not None)
+
+
+def _line(
+    metrics: Sequence[Metrics],
+    name: str,
+    read: Callable[[Metrics], float | None],
+    meaning: str,
+    written: Callable[[float], str],
+) -> ScoreLine | None:
+    values = [read(one) for one in metrics]
+    if all(value is None for value in values):
+        return None
+    return ScoreLine(name, tuple("none" if value is None else written(value) for value in values), meaning)
+
+
+def _counted(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def sections_of(epochs: Sequence[Epoch], *, complete: bool = True) -> tuple[Section, ...]:
     """Draw what the epochs hold, stage by stage; charts and sections without data are left out."""
+    distill = of_stage(epochs, "distill")
     sections = (
-        ("Stage 1: collaborative", _collaborative(of_stage(epochs, "collaborative"))),
-        ("Stage 2: specialise", _specialise(of_stage(epochs, "specialise"))),
-        ("Stage 3: distill", _student(of_stage(epochs, "distill"))),
-        ("Labels only", _student(of_stage(epochs, "labels-only"))),
+        members_section(of_stage(epochs, "collaborative")),
+        masks_section(of_stage(epochs, "specialise")),
+        student_section(distill, about=_DISTILLED, complete=complete),
+        routing_section(distill),
+        agreement_section(distill),
+        student_section(of_stage(epochs, "labels-only"), about=_LABELS_ONLY, complete=complete),
     )
-    drawn = ((title, tuple(chart for chart in charts if chart is not None)) for title, charts in sections)
-    return tuple((title, charts) for title, charts in drawn if charts)
-
-
-def _collaborative(epochs: Sequence[Epoch]) -> tuple[Chart | None, ...]:
-    losses = curves_of(epochs, {"loss": "loss", "cross_entropy": "cross-entropy", "kl": "KL between members"})
-    return (
-        line_chart(
-            "Validation accuracy of the members",
-            curves_of(epochs, {"validation_accuracy": ""}),
-            x_label="epoch",
-            y_label="accuracy",
-            shares=True,
-        ),
-        line_chart("Losses", losses, x_label="epoch", y_label="nats"),
-        _gradient_flow(epochs),
-    )
-
-
-def _gradient_flow(epochs: Sequence[Epoch]) -> Chart | None:
-    flows = [epoch for epoch in epochs if epoch.gradient_flow]
-    if not flows or flows[-1].gradient_flow is None:
-        return None
-    pairs = {tuple(name.split("<-", 1)): norm for name, norm in flows[-1].gradient_flow.items() if "<-" in name}
-    cells = {(pair[0], pair[-1]): math.nan if norm is None else norm for pair, norm in pairs.items()}
-    if not cells:
-        return None
-    return matrix_chart(
-        "Gradient flow between members",
-        cells,
-        labels=("learner", "learns from"),
-        caption="Norm of the gradient that a member gets from its KL pair with another, "
-        f"in the first batch of epoch {flows[-1].epoch + 1}.",
-    )
-
-
-def _specialise(epochs: Sequence[Epoch]) -> tuple[Chart | None, ...]:
-    groups = {
-        epoch.teacher or "teacher": {"without mask": epoch.kl_before, "with best mask": epoch.kl_after}
-        for epoch in epochs
-        if epoch.kl_before is not None and epoch.kl_after is not None
-    }
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for epoch in epochs:
-        if epoch.validation_kl is not None:
-            curves.setdefault(epoch.teacher or "teacher", []).append((epoch.epoch + 1, epoch.validation_kl))
-    return (
-        bar_chart(
-            "What the MaskNets bring",
-            groups,
-            x_label="KL to the student on validation rows, in nats",
-            caption="Lower is closer to what the student can follow.",
-        ),
-        line_chart(
-            "KL to the student while the MaskNets train", curves, x_label="epoch", y_label="validation KL, nats"
-        ),
-    )
-
-
-def _student(epochs: Sequence[Epoch]) -> tuple[Chart | None, ...]:
-    losses = {
-        "loss": "loss",
-        "cross_entropy": "cross-entropy",
-        "kl": "KL to the teachers",
-        "balance": "load balance",
-        "validation_cross_entropy": "cross-entropy, validation",
-    }
-    return (
-        line_chart(
-            "Validation accuracy of the student",
-            curves_of(epochs, {"validation_accuracy": "student"}),
-            x_label="epoch",
-            y_label="accuracy",
-            shares=True,
-        ),
-        line_chart("Losses", curves_of(epochs, losses), x_label="epoch", y_label="nats"),
-        _routing(epochs),
-    )
-
-
-def _routing(epochs: Sequence[Epoch]) -> Chart | None:
-    routed = [epoch for epoch in epochs if epoch.routing]
-    names = list(dict.fromkeys(name for epoch in routed for name in epoch.routing or {}))
-    shares = {name: [(epoch.routing or {}).get(name) or 0.0 for epoch in routed] for name in names}
-    caption = "How often each specialised teacher is among those that the router chooses."
-    entropy = routed[-1].routing_entropy if routed else None
-    if entropy is not None:
-        caption += (
-            f" Entropy of the shares in the last epoch: {entropy:.2f} nats;"
-            f" {math.log(len(names)):.2f} would be an even choice."
-        )
-    return share_chart("Routing", [float(epoch.epoch + 1) for epoch in routed], shares, caption)
+    return tuple(each for each in sections if each is not None)

@@ -28,7 +28,7 @@ _SEED = 507
 _FEW, _MORE = 2, 3  # rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SplitNetwork:
     """A network cut at its taps by `split_at_taps`. Whoever runs it keeps the network in evaluation mode.
 
@@ -253,8 +253,8 @@ def _changed_logits(network: nn.Module, tap: str, rows: Sequence[Tensor]) -> Ten
 def _made_change(output: Tensor) -> Tensor:
     """Scale and shift every feature by numbers of its own, of either sign: no activation lets that pass."""
     generator = torch.Generator().manual_seed(_SEED)
-    factors, shifts = torch.randn((2, *output.shape[1:]), generator=generator).to(output)
-    return output * factors + shifts
+    made = torch.randn((2, *output.shape[1:]), generator=generator).to(output)
+    return output * made[0] + made[1]
 
 
 def _made_rows(inputs: Sequence[Tensor], rows: int) -> list[Tensor]:
