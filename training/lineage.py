@@ -12,6 +12,7 @@ _PACKAGES = (
     "numpy",
     "lightning-fabric",
     "lightning",
+    "torchmetrics",
     "opencv-python-headless",
     "opencv-python",
     "soxr",
