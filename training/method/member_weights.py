@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _LISTED = 5
+_VGG16_KEY = "features.0.weight"
 
 
 def load_weights(network: nn.Module, path: str, *, owner: str) -> str:
@@ -25,7 +26,8 @@ def load_weights(network: nn.Module, path: str, *, owner: str) -> str:
 
     Args:
         network: Takes them; types are converted to its own.
-        path: A safetensors file with the keys of its `state_dict`, such as the `student.safetensors` of a run.
+        path: A safetensors file with the keys of its `state_dict`, such as the `student.safetensors` of a run; or, for a
+            network with VGG-16 encoders, one with torchvision's names of a VGG-16 (`features.0.weight`, ...).
         owner: What the network is called, for messages.
 
     Returns:
@@ -41,6 +43,10 @@ def load_weights(network: nn.Module, path: str, *, owner: str) -> str:
         raise ConfigError(f"weights of {owner}: {path} cannot be read: {problem.strerror}") from None
     except SafetensorError as problem:
         raise ConfigError(f"weights of {owner}: {path} is not a safetensors file: {problem}") from None
+    start_from_imagenet = getattr(network, "start_from_imagenet", None)
+    if start_from_imagenet is not None and _VGG16_KEY in tensors:
+        start_from_imagenet(Path(path))
+        return hashlib.sha256(content).hexdigest()
     problems = _differences(network.state_dict(), tensors)
     if problems:
         raise ConfigError(

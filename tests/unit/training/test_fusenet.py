@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from mstedge.manifest import Tensor as TensorInfo
 from mstedge.runtime.backends import EngineOptions, Network, backend_named
 from mstedge.runtime.bundle import check_onnx
 from mstedge.runtime.parity.levels import number_checks
+from mstedge.training.method.member_weights import load_weights
 from mstedge.training.models.published.nyu import DENSE_NETWORKS
 from mstedge.training.models.published.vgg16 import vgg16_encoder_weights
 from mstedge.training.models.registry import parameter_count
@@ -360,3 +362,12 @@ def test_weights_are_for_full_widths_and_sensors_of_three_channels_or_one(tmp_pa
         DENSE_NETWORKS["fusenet-rgb"]([(3, 32, 32)], 5, channels=NARROW).start_from_imagenet(path)
     with pytest.raises(ConfigError, match="averaged for 1, not for 2"):
         vgg16_encoder_weights(path, inputs=2)
+
+
+def test_weights_of_a_recipe_may_be_a_vgg_16(tmp_path: Path) -> None:
+    path = written(tmp_path / "vgg16.safetensors", with_norm=False)
+    by_recipe = DENSE_NETWORKS["fusenet-depth"]([(1, 32, 32)], 5)
+    digest = load_weights(by_recipe, str(path), owner="teacher 'depth'")
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    filters = load_file(path)["features.0.weight"].mean(dim=1, keepdim=True)
+    assert torch.equal(by_recipe.state_dict()["encoder.block1.conv1.weight"], filters)
