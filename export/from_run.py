@@ -157,11 +157,17 @@ def student_from_run(folder: Path, *, allow_code: bool = False) -> RunStudent:
         allow_code: Whether the run may name a user's own network.
 
     Raises:
-        UsageError: The folder is not a complete run, its weights do not fit, or its data have changed.
+        UsageError: The folder is not a complete run, its weights do not fit, or its data have changed; or the student
+            answers for every place of a map.
     """
     card = read_card(folder)
     if card.status != "complete":
         raise UsageError(f"{folder}: the run is not complete", hint=f"mstedge distill --resume {folder}")
+    if card.dense:
+        raise UsageError(
+            f"{folder}: the student answers for every place of a map, and bundles hold classifiers so far",
+            hint=f"its weights are in {folder / WEIGHTS_NAME}",
+        )
     recipe = stored_recipe(folder)
     dataset = load_dataset(recipe)
     if dataset.sha256 != card.lineage.data_sha256:

@@ -120,6 +120,11 @@ class RunCard(Record, frozen=True, kw_only=True):
     metrics: tuple[Metrics, ...] = ()
     seconds: dict[str, float] = {}
 
+    @property
+    def dense(self) -> bool:
+        """Whether the student of a complete run answers for every place of a map."""
+        return any(each.mean_iou is not None for each in self.metrics)
+
 
 class MethodResult(Record, frozen=True, kw_only=True):
     """Test accuracy of one method over seeds.

@@ -114,6 +114,11 @@ class AudioSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="audio"
         bands = self.mfcc_count if self.features == "mfcc" else self.mel_bands
         return (1, self.frames, bands)
 
+    @property
+    def scaled_axis(self) -> int:
+        """Axis of a sample whose elements have statistics of their own: bands."""
+        return 2
+
 
 class ImageSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="image"):
     """A picture to a tensor.
@@ -160,17 +165,24 @@ class ImageSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="image"
         """Shape of one sample as the network sees it: [channels, height, width]."""
         return (self.channels, self.height, self.width)
 
+    @property
+    def scaled_axis(self) -> int:
+        """Axis of a sample whose elements have statistics of their own: channels."""
+        return 0
+
 
 class ArraySpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="array"):
     """Numbers of a fixed shape (an inertial window, a feature vector) to a float32 tensor.
 
     Attributes:
         shape: Shape of one sample.
-        scaling: Statistics per element of the last axis, or none yet.
+        scaling: Statistics per element of one axis, or none yet.
+        scaling_axis: That axis, counted from the front or, below zero, from the end: -1 for the last.
     """
 
     shape: tuple[int, ...]
     scaling: Scaling | None = None
+    scaling_axis: int = -1
 
     def __post_init__(self) -> None:
         elements = 1
@@ -183,15 +195,27 @@ class ArraySpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="array"
             self.shape,
             f"1 to {MAX_ARRAY_ELEMENTS} elements",
         )
-        _check_scaling(self.scaling, self.shape[-1])
+        rank = len(self.shape)
+        _require(-rank <= self.scaling_axis < rank, "scaling_axis", self.scaling_axis, f"{-rank} to {rank - 1}")
+        _check_scaling(self.scaling, self.shape[self.scaling_axis])
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """Shape of one sample as the network sees it."""
         return self.shape
 
+    @property
+    def scaled_axis(self) -> int:
+        """Axis of a sample whose elements have statistics of their own, counted from the front."""
+        return self.scaling_axis % len(self.shape)
+
 
 Spec: TypeAlias = AudioSpec | ImageSpec | ArraySpec
+
+
+def statistics_shape(spec: Spec) -> tuple[int, ...]:
+    """Give the shape in which statistics broadcast over features: -1, then a 1 for each axis behind the scaled one."""
+    return (-1, *[1] * (len(spec.feature_shape) - 1 - spec.scaled_axis))
 
 
 def _require(holds: bool, key: str, value: object, expected: str) -> None:  # noqa: FBT001

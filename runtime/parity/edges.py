@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mstedge.runtime.preprocess import decoded_from_array, features_from_decoded
-from mstedge.specs import AudioSpec, ImageSpec
+from mstedge.specs import AudioSpec, ImageSpec, statistics_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,8 @@ def _arrays(spec: ArraySpec) -> dict[str, NDArray[Any]]:
     inputs: dict[str, NDArray[Any]] = {"zeros": np.zeros(spec.shape, np.float32)}
     if spec.scaling is None:
         return {**inputs, "-1": np.full(spec.shape, -1.0, np.float32), "+1": np.full(spec.shape, 1.0, np.float32)}
-    mean, reach = np.array(spec.scaling.mean), _FAR_STDS * np.array(spec.scaling.std)
+    mean, std = (np.reshape(values, statistics_shape(spec)) for values in (spec.scaling.mean, spec.scaling.std))
+    reach = _FAR_STDS * std
     for sign, values in (("-", mean - reach), ("+", mean + reach)):
         inputs[f"mean {sign} {_FAR_STDS:g} std"] = np.broadcast_to(values.astype(np.float32), spec.shape)
     return inputs

@@ -14,7 +14,7 @@ from mstedge.runtime.preprocess.clip import padded_clip
 from mstedge.runtime.preprocess.decoded import Decoded
 from mstedge.runtime.preprocess.log_mel import log_mel_from_clip
 from mstedge.runtime.preprocess.pictures import picture_of_size
-from mstedge.specs import AudioSpec, ImageSpec, Scaling, Spec
+from mstedge.specs import AudioSpec, ImageSpec, Scaling, Spec, statistics_shape
 
 Floats = NDArray[np.float32]
 
@@ -67,15 +67,15 @@ def scaled(features: Floats, spec: Spec) -> Floats:
 def _scale_in_place(features: Floats, spec: Spec) -> None:
     if spec.scaling is None:
         return
-    mean, std = _statistics(spec.scaling, (1, 1) if isinstance(spec, ImageSpec) else ())
+    mean, std = _statistics(spec.scaling, statistics_shape(spec))
     features -= mean
     features /= std
 
 
 @functools.lru_cache(maxsize=64)
-def _statistics(scaling: Scaling, trailing: tuple[int, ...]) -> tuple[Floats, Floats]:
+def _statistics(scaling: Scaling, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
     """Mean and deviation as float32 arrays that broadcast over features: made once, not for every input."""
-    mean, std = (np.array(values, dtype=np.float32).reshape(-1, *trailing) for values in (scaling.mean, scaling.std))
+    mean, std = (np.array(values, dtype=np.float32).reshape(shape) for values in (scaling.mean, scaling.std))
     return mean, std
 
 

@@ -144,9 +144,9 @@ def fitted_scaling(features: NDArray[np.float32], spec: Spec) -> Scaling:
 
     Args:
         features: float32 [rows, *feature_shape], unscaled.
-        spec: Decides what a feature is: a band (sound), a channel (image) or an element of the last axis (array).
+        spec: Says which axis has statistics of its own.
     """
-    axis = 1 if type(spec).__name__ == "ImageSpec" else features.ndim - 1
+    axis = 1 + spec.scaled_axis
     others = tuple(each for each in range(features.ndim) if each != axis)
     count = features.size // features.shape[axis]
     total = sum(piece.sum(axis=others, dtype=np.float64) for piece in _pieces(features))

@@ -1,4 +1,4 @@
-"""Recordings as files of the plainest kind: 16-bit PCM WAV, 8-bit grey PNG. Same input, same bytes."""
+"""Recordings as files of the plainest kind: 16-bit PCM WAV, 8-bit PNG. Same input, same bytes."""
 
 from __future__ import annotations
 
@@ -38,9 +38,22 @@ def png_from_grey(pixels: NDArray[np.uint8]) -> bytes:
     Args:
         pixels: uint8 [height, width].
     """
-    height, width = pixels.shape
+    return _png(pixels, colour_type=0)
+
+
+def png_from_rgb(pixels: NDArray[np.uint8]) -> bytes:
+    """Write a colour image as a PNG file.
+
+    Args:
+        pixels: uint8 [height, width, 3], red first.
+    """
+    return _png(pixels, colour_type=2)
+
+
+def _png(pixels: NDArray[np.uint8], *, colour_type: int) -> bytes:
+    height, width = pixels.shape[:2]
     rows = b"".join(b"\x00" + np.ascontiguousarray(row).tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(rows, 9)), _chunk(b"IEND", b""))
     return _PNG_SIGNATURE + b"".join(chunks)
 

@@ -19,10 +19,12 @@ Shape = tuple[int, ...]
 CLASSES = 10
 _SOUND, _PICTURE, _ANY = "[1, frames, bands]", "[channels, height, width]", "any shape"
 _SECOND_OF_SOUND, _SMALL_PICTURE, _PHOTOGRAPH = (1, 101, 40), (3, 64, 64), (3, 224, 224)
+_ROOM, _ROOM_DEPTH = (3, 480, 640), (1, 480, 640)
 _MST_DISTILL = "Li et al. 2025, arXiv 2507.07015"
 _BC_RESNET = "Kim et al. 2021, arXiv 2106.04140"
 _DS_CNN = "Zhang et al. 2017, arXiv 1711.07128"
 _MOBILENET = "Howard et al. 2019, arXiv 1905.02244"
+_SEGNET = "Badrinarayanan et al. 2017, arXiv 1511.00561"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("crisismmd-image", "[width]", ((2048,),), _MST_DISTILL),
     Entry("crisismmd-text", "[width]", ((768,),), _MST_DISTILL),
     *(Entry("ds-cnn", _SOUND, ((1, 49, 10),), _DS_CNN, {"size": size}) for size in ("S", "M", "L")),
+    Entry("fusenet", "as fusenet-rgb + fusenet-depth", (_ROOM, _ROOM_DEPTH), _MST_DISTILL),
+    Entry("fusenet-depth", "[1, height, width]", (_ROOM_DEPTH,), _MST_DISTILL),
+    Entry("fusenet-rgb", "[3, height, width]", (_ROOM,), _MST_DISTILL),
     Entry("fusion", "several modalities", (_SECOND_OF_SOUND, _SMALL_PICTURE)),
     Entry("lenet5", _PICTURE, ((1, 28, 28),), _MST_DISTILL),
     Entry("mlp", _ANY, ((50, 6),)),
@@ -66,6 +71,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("ravdess-audio", "[coefficients, frames]", ((15, 156),), _MST_DISTILL),
     Entry("ravdess-fusion", "as ravdess-visual + ravdess-audio", ((15, 3, 224, 224), (15, 156)), _MST_DISTILL),
     Entry("ravdess-visual", "[frames, channels, height, width]", ((15, 3, 224, 224),), _MST_DISTILL),
+    Entry("segmenter", _PICTURE, (_SMALL_PICTURE,), _SEGNET),
     Entry("temporal", _SOUND, (_SECOND_OF_SOUND,), "Choi et al. 2019, arXiv 1904.03814"),
     Entry("three-layer-cnn", _PICTURE, ((1, 112, 112),), _MST_DISTILL),
     Entry("vggsound-audio", "[seconds, features]", ((10, 128),), _MST_DISTILL),

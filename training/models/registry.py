@@ -13,12 +13,14 @@ from torch import nn
 from mstedge.errors import ConfigError, UsageError, nearest
 from mstedge.training.models.attention import AttentionNet
 from mstedge.training.models.bc_resnet import BcResNet
+from mstedge.training.models.dense import Segmenter
 from mstedge.training.models.ds_cnn import DsCnn
 from mstedge.training.models.from_timm import PREFIX, network_from_timm
 from mstedge.training.models.mobilenet_v3 import MobileNetV3Small
 from mstedge.training.models.networks import Cnn, Fusion, Mlp, TemporalCnn
 from mstedge.training.models.published.avmnist import AvmnistFusion, LeNet5, ThreeLayerCnn
 from mstedge.training.models.published.crisismmd import CrisismmdFusion, CrisismmdImage, CrisismmdText
+from mstedge.training.models.published.nyu import DENSE_NETWORKS
 from mstedge.training.models.published.ravdess import RavdessAudio, RavdessFusion, RavdessVisual
 from mstedge.training.models.published.vggsound import VggsoundAudio, VggsoundFusion, VggsoundVisual
 from mstedge.training.models.volume import VolumeCnn
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from mstedge.recipe import OptionValue
 
-# `dense.Segmenter` is not here: its answer is a map, and recipes train classifiers.
+# Those of `DENSE_NETWORKS` and the segmenter answer for every pixel: they fit data whose labels are maps.
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "attention": AttentionNet,
     "avmnist-fusion": AvmnistFusion,
@@ -38,6 +40,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "crisismmd-image": CrisismmdImage,
     "crisismmd-text": CrisismmdText,
     "ds-cnn": DsCnn,
+    **DENSE_NETWORKS,
     "fusion": Fusion,
     "lenet5": LeNet5,
     "mlp": Mlp,
@@ -45,6 +48,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "ravdess-audio": RavdessAudio,
     "ravdess-fusion": RavdessFusion,
     "ravdess-visual": RavdessVisual,
+    "segmenter": Segmenter,
     "temporal": TemporalCnn,
     "three-layer-cnn": ThreeLayerCnn,
     "vggsound-audio": VggsoundAudio,

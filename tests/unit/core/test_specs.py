@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mstedge.errors import ConfigError
-from mstedge.specs import ArraySpec, AudioSpec, ImageSpec, Scaling
+from mstedge.specs import ArraySpec, AudioSpec, ImageSpec, Scaling, statistics_shape
 
 AUDIO: dict[str, Any] = {
     "sample_rate_hz": 8000,
@@ -37,6 +37,14 @@ def test_image_and_array_shapes() -> None:
     assert ImageSpec(width=32, height=24).feature_shape == (3, 24, 32)
     assert ImageSpec(width=32, height=24, colour="grey").feature_shape == (1, 24, 32)
     assert ArraySpec(shape=(50, 6)).feature_shape == (50, 6)
+
+
+def test_statistics_broadcast_over_the_axis_that_is_scaled() -> None:
+    assert statistics_shape(AudioSpec(**AUDIO)) == (-1,)
+    assert statistics_shape(ImageSpec(width=32, height=24)) == (-1, 1, 1)
+    assert statistics_shape(ArraySpec(shape=(50, 6))) == (-1,)
+    assert statistics_shape(ArraySpec(shape=(15, 3, 8, 8), scaling_axis=1)) == (-1, 1, 1)
+    assert statistics_shape(ArraySpec(shape=(15, 3, 8, 8), scaling_axis=-3)) == (-1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +79,11 @@ def test_audio_that_cannot_be_is_refused(changes: dict[str, Any], message: str) 
         (lambda: ArraySpec(shape=()), r"shape is (): expected 1 to"),
         (lambda: ArraySpec(shape=(3, 0)), "shape is (3, 0): expected sizes above zero"),
         (lambda: ArraySpec(shape=(1 << 20, 1 << 20)), "shape is (1048576, 1048576): expected 1 to"),
+        (lambda: ArraySpec(shape=(3, 4), scaling_axis=2), "scaling_axis is 2: expected -2 to 1"),
+        (
+            lambda: ArraySpec(shape=(3, 4), scaling_axis=0, scaling=Scaling(mean=(0.0,) * 4, std=(1.0,) * 4)),
+            "scaling has 4 values: expected 1 or 3",
+        ),
         (lambda: Scaling(mean=(0.0,), std=(1.0, 1.0)), "scaling has 1 means and 2 standard deviations"),
         (lambda: Scaling(mean=(), std=()), "scaling has 0 means"),
         (lambda: Scaling(mean=(0.0,), std=(0.0,)), "scaling has a standard deviation that is not above zero"),

@@ -38,8 +38,10 @@ def test_every_sensor_has_extremes_of_its_own(spec: Spec, names: tuple[str, ...]
     assert len({row.tobytes() for row in features}) == len(names)
 
 
-def test_scaling_brings_far_values_to_ten() -> None:
-    _, features = edge_features(ArraySpec(shape=(4, 2), scaling=Scaling(mean=(1.0, 2.0), std=(0.5, 3.0))))
+@pytest.mark.parametrize(("shape", "axis"), [((4, 2), -1), ((3, 2, 5), 1)])
+def test_scaling_brings_far_values_to_ten(shape: tuple[int, ...], axis: int) -> None:
+    scaling = Scaling(mean=(1.0, 2.0), std=(0.5, 3.0))
+    _, features = edge_features(ArraySpec(shape=shape, scaling=scaling, scaling_axis=axis))
     np.testing.assert_allclose(features[1], -10, rtol=1e-6)
     np.testing.assert_allclose(features[2], 10, rtol=1e-6)
 
