@@ -59,7 +59,8 @@ class Shape:
         published: What the public reference costs, where it was measured.
         hidden_dim_factor: Of the MaskNets.
         learning_batches: Batches that stages 1 and 2 of the product are measured on.
-        distill_batches: Batches that stage 3 of the product is measured on.
+        table_batches: Batches that the table of the product is measured on.
+        distill_batches: Batches of an epoch of the product's stage 3: enough for what it does once to be little.
         repeats: Measurements of which the median counts.
         specialise_only: Whether the other stages are left out.
     """
@@ -74,7 +75,8 @@ class Shape:
     published: Published | None = None
     hidden_dim_factor: int = 2
     learning_batches: int = 3
-    distill_batches: int = 8
+    table_batches: int = 8
+    distill_batches: int = 64
     repeats: int = 3
     specialise_only: bool = False
 
@@ -131,7 +133,8 @@ SHAPES = {
         teachers=(_RAVDESS_BOTH, Teacher("audio", ("audio",), "ravdess-audio", ("fc1", "fc2"))),
         batch_rows=8,
         learning_rate=1e-4,
-        distill_batches=4,
+        table_batches=4,
+        distill_batches=8,
         bars=Bars(seconds=2.4, distill_mib=3, table_mib=3),
         published=Published(specialise=(5.15, 1754), distill=(5.39, 2974)),
     ),

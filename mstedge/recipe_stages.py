@@ -119,7 +119,8 @@ class Engine(Record, frozen=True, kw_only=True):
     Attributes:
         device: `auto` takes a GPU where there is one.
         precision: Arithmetic of forward and backward passes.
-        threads: CPU threads; a run repeats bit for bit only with the same number. None: one per core.
+        threads: CPU threads of each process; a run repeats bit for bit only with the same number. None: one per core,
+            shared out among the processes.
         devices: Processes on this machine, each with a device of its own; a batch is shared out among them.
         nodes: Machines; more than one needs torchrun, which starts the processes.
         fused_adam: One kernel for Adam's whole step. None: where it was measured to be faster.

@@ -12,6 +12,7 @@ from mstedge.run_card import COMPARISON_NAME, Comparison, MethodResult, RunCard
 from mstedge.schema import Record, encode_json, read_json
 from mstedge.statistics import Interval, mean_interval
 from mstedge.training.cells import Cell, Progress, run_cells, usable_workers
+from mstedge.training.process_group import engine_as_started, is_first_process
 from mstedge.training.runs import Method, store_recipe, stored_recipe
 
 if TYPE_CHECKING:
@@ -50,9 +51,15 @@ def run_campaign(
 
     Returns:
         The card of the recipe's own seed, and the comparison where one was asked for.
+
+    Raises:
+        UsageError: The recipe asks for several machines, or for other numbers of processes than torchrun has started.
     """
-    store_recipe(recipe, folder)
-    write_atomically(folder / PLAN_NAME, encode_json(plan))
+    recipe = msgspec.structs.replace(recipe, engine=engine_as_started(recipe.engine))
+    writes = is_first_process()
+    if writes:
+        store_recipe(recipe, folder)
+        write_atomically(folder / PLAN_NAME, encode_json(plan))
     seeds = tuple(recipe.seed + step for step in range(plan.seeds))
     cells = [
         Cell(
@@ -69,7 +76,8 @@ def run_campaign(
     comparison = None
     if plan.compare is not None:
         comparison = compared(recipe.name, _methods(plan)[-1], seeds, cards)
-        write_atomically(folder / COMPARISON_NAME, encode_json(comparison))
+        if writes:
+            write_atomically(folder / COMPARISON_NAME, encode_json(comparison))
     return cards["mst", recipe.seed], comparison
 
 

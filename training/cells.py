@@ -10,11 +10,15 @@ import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from mstedge.errors import CheckFailedError
+from mstedge.training.engine import accelerator_of
+from mstedge.training.launcher import end_with_parent, run_in_processes
+from mstedge.training.process_group import losses_of_processes_told, started_with
 from mstedge.training.runs import Method, train_run
 from mstedge.training.sources import load_dataset
 
@@ -33,7 +37,7 @@ _messages: Any = None
 class Progress(Protocol):
     """Shows how far the work has come."""
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int, /) -> None:
         """Take note.
 
         Args:
@@ -61,14 +65,14 @@ class Cell:
 
 
 def usable_workers(engine: Engine) -> int:
-    """Say how many runs fit side by side: one on a GPU, else one per `engine.threads` cores.
+    """Say how many runs fit side by side: one on GPUs or of several processes, else one per `engine.threads` cores.
 
     Args:
         engine: The recipe's engine.
     """
     cores = len(os.sched_getaffinity(0))
     on_gpu = engine.device != "cpu" and torch.cuda.is_available()
-    return 1 if on_gpu else max(1, cores // (engine.threads or cores))
+    return 1 if on_gpu or engine.devices * engine.nodes > 1 else max(1, cores // (engine.threads or cores))
 
 
 def run_cells(cells: Sequence[Cell], *, workers: int, progress: Progress) -> list[RunCard]:
@@ -76,7 +80,8 @@ def run_cells(cells: Sequence[Cell], *, workers: int, progress: Progress) -> lis
 
     Args:
         cells: The runs.
-        workers: How many run at a time, each in a process of its own; 1 runs them here, one after the other.
+        workers: How many run at a time, each in a process of its own; 1 runs them one after the other, here or in
+            `engine.devices` processes.
         progress: Shows how far the work has come.
 
     Returns:
@@ -85,9 +90,13 @@ def run_cells(cells: Sequence[Cell], *, workers: int, progress: Progress) -> lis
     Raises:
         MstedgeError: As the first cell that failed; cells that had not started are not run.
     """
+    engine = cells[0].recipe.engine
+    if engine.devices > 1 and started_with() is None:
+        accelerator_of(engine)
+        return run_in_processes(partial(run_one_by_one, cells), engine.devices, progress)
     workers = min(workers, len(cells))
     if workers <= 1:
-        return [run_cell(cell, progress) for cell in cells]
+        return run_one_by_one(cells, progress)
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(messages,))
@@ -109,18 +118,24 @@ def run_cells(cells: Sequence[Cell], *, workers: int, progress: Progress) -> lis
         messages.join_thread()
 
 
+def run_one_by_one(cells: Sequence[Cell], progress: Progress) -> list[RunCard]:
+    """Run all cells in this process, alone or as one of those that were started together."""
+    return [run_cell(cell, progress) for cell in cells]
+
+
 def run_cell(cell: Cell, progress: Progress) -> RunCard:
     """Build the data of one cell and train in its folder."""
     name = f"seed {cell.recipe.seed} {cell.method}"
     dataset = load_dataset(cell.recipe, lambda done, total: progress(f"{name}: reading", done, total))
-    return train_run(
-        cell.recipe,
-        dataset,
-        cell.folder,
-        method=cell.method,
-        listener=lambda stage, done, epochs: progress(f"{name}: {stage}", done, epochs),
-        allow_code=cell.allow_code,
-    )
+    with losses_of_processes_told():
+        return train_run(
+            cell.recipe,
+            dataset,
+            cell.folder,
+            method=cell.method,
+            listener=lambda stage, done, epochs: progress(f"{name}: {stage}", done, epochs),
+            allow_code=cell.allow_code,
+        )
 
 
 def _watch(futures: list[Future[RunCard]], messages: Any, progress: Progress) -> None:
@@ -146,15 +161,7 @@ def _start_worker(messages: Any) -> None:
     global _messages  # noqa: PLW0603  a worker has one queue
     _messages = messages
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Leave no orphan that goes on writing into a run which somebody resumes."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _run_in_worker(cell: Cell) -> RunCard:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mstedge.errors import DivergedError, MachineError
-from mstedge.training.adam import make_adam
+from mstedge.errors import ConfigError, DivergedError, MachineError
+from mstedge.training.adam import factored_layers, make_adam
+from mstedge.training.process_group import started_with
+from mstedge.training.shares import SumOfShares, add_up_gradients, check_agreement, gathered, lists_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,7 +76,8 @@ class Engine:
 
     def optimiser(self, network: nn.Module, learning_rate: float) -> Any:
         """Make the Adam of a network that is on the device."""
-        adam = make_adam(network.parameters(), learning_rate, fused=self.fused_adam)
+        layers = factored_layers(network) if self.processes == 1 else []
+        adam = make_adam(network.parameters(), learning_rate, fused=self.fused_adam, layers=layers)
         return self.fabric.setup_optimizers(adam)
 
     def step(self, loss: Tensor, optimiser: Any, *, where: str) -> Tensor:
@@ -97,18 +102,29 @@ class Engine:
             optimiser.step()
             return loss.detach()
         self.fabric.backward(loss)
-        total = self._sum_up(loss, optimiser)
+        parameters = [each for group in optimiser.param_groups for each in group["params"]]
+        total = add_up_gradients(loss, parameters)
         self._check(total, where)
         optimiser.step()
         return total
+
+    def check_agreement(self, facts: Mapping[str, str]) -> None:
+        """Check that all processes hold the same, and wait until all have come this far.
+
+        Args:
+            facts: What shall be equal, by its name.
+
+        Raises:
+            DataError: Something differs; every process raises it.
+        """
+        if self.processes > 1:
+            check_agreement(facts, self.processes)
 
     def sum_of_shares(self, share: Tensor) -> Tensor:
         """Add up what each process has; gradients flow back into every share."""
         if self.processes == 1:
             return share
-        from torch.distributed.nn.functional import all_reduce  # noqa: PLC0415  not in every build of torch
-
-        return all_reduce(share)  # type: ignore[no-any-return,no-untyped-call]
+        return SumOfShares.apply(share)  # type: ignore[no-any-return,no-untyped-call]
 
     def gathered(self, share: Tensor, rows: int) -> Tensor:
         """Put together what each process has worked out for its rows, as `own_rows` shares them out."""
@@ -116,24 +132,17 @@ class Engine:
             return share
         most = -(-rows // self.processes)
         padded = torch.cat([share, share.new_zeros((most - len(share), *share.shape[1:]))])
-        together: Tensor = self.fabric.all_gather(padded)
-        return together.flatten(0, 1)[:rows]
+        return gathered(padded, self.processes)[:rows]
+
+    def rows_of_all(self, index: Tensor) -> list[int]:
+        """List the rows of a batch that all processes have together."""
+        own: list[int] = index.tolist()
+        return own if self.processes == 1 else lists_of_all(own, self.processes)
 
     def own_rows(self, rows: int) -> range:
         """Say which of so many rows this process works out: each has one stretch of them."""
         most = -(-rows // self.processes)
         return range(min(rows, self.rank * most), min(rows, (self.rank + 1) * most))
-
-    def _sum_up(self, loss: Tensor, optimiser: Any) -> Tensor:
-        """Add up loss and gradients over all processes, in one message."""
-        parameters = [each for group in optimiser.param_groups for each in group["params"]]
-        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-        message = torch.cat([loss.detach().reshape(1), *(each.reshape(-1) for each in gradients)])
-        torch.distributed.all_reduce(message)
-        pieces = torch.split(message[1:], [each.numel() for each in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.grad = piece.view_as(parameter)
-        return message[0]
 
     def _check(self, loss: Tensor, where: str) -> None:
         if self.device.type == "cpu" and not math.isfinite(value := float(loss.detach())):
@@ -144,23 +153,93 @@ DIVERGED_HINT = "lower optimiser.learning_rate, or check the data for outliers; 
 
 
 def make_engine(config: EngineConfig) -> Engine:
-    """Set up device, precision and threads.
+    """Set up device, precision and threads, and meet the processes that were started with this one.
+
+    Args:
+        config: The recipe's engine; `threads` counts for each process, none shares the cores out among them.
 
     Raises:
-        MachineError: A GPU was asked for and there is none.
+        ConfigError: So many processes are not there, or a CPU has no such arithmetic.
+        MachineError: A GPU was asked for and there is none, or there are fewer than `devices`.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
+    accelerator = accelerator_of(config)
+    _check_processes(config)
+    threads = config.threads or max(1, len(os.sched_getaffinity(0)) // config.devices)
+    torch.set_num_threads(threads)
+    fabric = _launched_fabric(config, accelerator)
+    return Engine(fabric, threads, fused_adam=config.fused_adam, channels_last=config.channels_last)
+
+
+def accelerator_of(config: EngineConfig) -> str:
+    """Say whether a recipe computes on `cpu` or `cuda` here.
+
+    Raises:
+        ConfigError: A CPU has no such arithmetic.
+        MachineError: A GPU was asked for and there is none, or there are fewer than `devices`.
+    """
+    accelerator: str = config.device
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cpu":
+        if config.precision == "fp16-mixed":
+            raise ConfigError(
+                "engine.precision is 'fp16-mixed': torch has it on GPUs alone, and this run is on a CPU",
+                hint="take bf16-mixed or fp32",
+            )
+    elif not torch.cuda.is_available():
         raise MachineError(
             f"engine.device is 'cuda', but torch {torch.__version__} finds no GPU here",
             hint="leave engine.device at auto, or install a CUDA build of torch (see docs/install.md)",
         )
-    threads = config.threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    accelerator = config.device
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    fabric = _fabric_class()(accelerator=accelerator, devices=1, precision=_PRECISIONS[config.precision])
-    return Engine(fabric, threads, fused_adam=config.fused_adam, channels_last=config.channels_last)
+    elif config.devices > torch.cuda.device_count():
+        raise MachineError(
+            f"engine.devices is {config.devices}: torch finds {torch.cuda.device_count()} here",
+            hint="each process needs a GPU of its own; with engine.device=cpu they share the cores",
+        )
+    return accelerator
+
+
+def _check_processes(config: EngineConfig) -> None:
+    started = started_with()
+    there = (1, 1) if started is None else (started.devices, started.nodes)
+    if (config.devices, config.nodes) != there:
+        raise ConfigError(
+            f"engine.devices is {config.devices} and engine.nodes {config.nodes}: "
+            f"this process was started as one of {there[0]} on each of {there[1]} machines",
+            hint="mstedge distill and torchrun start as many as it takes",
+        )
+
+
+def _launched_fabric(config: EngineConfig, accelerator: str) -> Any:
+    """Make Fabric, joined to the other processes where there are any."""
+    package = _fabric_package()
+    precision = _PRECISIONS[config.precision]
+    if config.devices * config.nodes == 1:
+        return package.Fabric(accelerator=accelerator, devices=1, precision=precision)
+    environments = importlib.import_module(f"{package.__name__}.plugins.environments")
+    fabric = package.Fabric(
+        accelerator=accelerator,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp",  # for its process group: gradients are added up in `Engine.step`
+        plugins=[environments.TorchElasticEnvironment()],
+        precision=precision,
+    )
+    with _stdout_kept_clean():
+        fabric.launch()
+    return fabric
+
+
+@contextmanager
+def _stdout_kept_clean() -> Iterator[None]:
+    """Send to stderr what libraries print on stdout, where results stand."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def shuffled_batches(rows: int, batch_rows: int, *, key: tuple[int, ...], least: int = 2) -> Iterator[Tensor]:
@@ -188,10 +267,11 @@ def seed_from_key(key: tuple[int, ...]) -> int:
     return mixed >> 1
 
 
-def _fabric_class() -> Any:
-    """Import Fabric from its own package, or from the large one that some machines have instead."""
+def _fabric_package() -> Any:
+    """Import Fabric's own package, or the large one that some machines have instead, and let it speak when it warns."""
     try:
-        from lightning_fabric import Fabric  # noqa: PLC0415  seconds to import
+        package = importlib.import_module("lightning_fabric")  # seconds
     except ImportError:
-        return importlib.import_module("lightning.fabric").Fabric
-    return Fabric
+        package = importlib.import_module("lightning.fabric")
+    logging.getLogger(package.__name__).setLevel(logging.WARNING)
+    return package

@@ -47,6 +47,18 @@ class Recorder:
             self._events.close()
 
 
+class NoRecorder:
+    """Takes metrics and writes nothing: for every process but the first."""
+
+    rows = 0
+
+    def record(self, stage: StageName, epoch: int, rows: list[MetricRow]) -> None:
+        """Forget the rows of one epoch."""
+
+    def close(self) -> None:
+        """Finish nothing."""
+
+
 def _scalars(row: MetricRow) -> Iterator[tuple[str, float]]:
     owner = f"{row['teacher']}/" if "teacher" in row else ""
     for name, value in row.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -32,11 +33,38 @@ class Rows:
         labels: int64 [rows, *places], `UNLABELLED` where the label may not be used.
     """
 
-    features: dict[str, Tensor]
+    features: Mapping[str, Tensor]
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+class TakenFeatures(Mapping[str, Tensor]):
+    """Features of some rows; those of a modality are put together when somebody asks for them.
+
+    Stage 3 asks for those of the student alone, which may be a hundredth of all.
+
+    Args:
+        features: [all rows, *feature_shape] per modality.
+        index: The rows, on the device of the features.
+    """
+
+    def __init__(self, features: Mapping[str, Tensor], index: Tensor) -> None:
+        self._features = features
+        self._index = index
+        self._taken: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._taken:
+            self._taken[name] = self._features[name][self._index]
+        return self._taken[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)
 
 
 class PartRows(Protocol):
@@ -59,7 +87,7 @@ class PartRows(Protocol):
         """Give some rows, by their indices on the CPU."""
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Rows]:
-        """Give one batch after the other."""
+        """Give one batch after the other, by their indices on the CPU."""
 
 
 class ResidentRows:
@@ -85,13 +113,11 @@ class ResidentRows:
     def take(self, index: Tensor) -> Rows:
         """Give some rows, by their indices on the CPU."""
         index = index.to(self._all.labels.device, non_blocking=True)
-        return Rows(
-            {name: values[index] for name, values in self._all.features.items()}, self._all.labels[index].long()
-        )
+        return Rows(TakenFeatures(self._all.features, index), self._all.labels[index].long())
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Rows]:
-        """Give one batch after the other."""
-        return map(self.take, indices)
+        """Give one batch after the other, by their indices on the CPU."""
+        return map(self.take, moved_together(indices, self._all.labels.device))
 
 
 class MappedRows:
@@ -119,7 +145,7 @@ class MappedRows:
         return self._placed(self._read(index))
 
     def batches(self, indices: Sequence[Tensor]) -> Iterator[Rows]:
-        """Give one batch after the other, two for each thread being read meanwhile."""
+        """Give one batch after the other, by their indices on the CPU; two for each thread are read meanwhile."""
         waiting: deque[Future[Rows]] = deque()
         coming = iter(indices)
         with ThreadPoolExecutor(self._workers, thread_name_prefix="rows") as pool:
@@ -147,6 +173,14 @@ def part_rows(part: Part, engine: Engine, config: EngineConfig) -> PartRows:
         fits = engine.device.type == "cpu" or _row_bytes(part) * part.rows < torch.cuda.mem_get_info()[0] // 2
         wanted = "device" if fits and not mapped else "mapped"
     return ResidentRows(part, engine) if wanted == "device" else MappedRows(part, engine, config.workers)
+
+
+def moved_together(indices: Sequence[Tensor], device: torch.device) -> tuple[Tensor, ...]:
+    """Move the rows of all batches in one copy: one for each batch would have a GPU wait for it."""
+    if not indices:
+        return ()
+    together = torch.cat(list(indices)).to(device, non_blocking=True)
+    return torch.split(together, [len(each) for each in indices])
 
 
 def labelled_places(labels: NDArray[np.integer]) -> Tensor:

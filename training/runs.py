@@ -14,14 +14,15 @@ from mstedge.files import write_atomically
 from mstedge.recipe import Recipe, recipe_hash, with_paths
 from mstedge.run_card import CARD_NAME, RECIPE_NAME, WEIGHTS_NAME, Metrics, NetworkCard, RunCard, RunLineage
 from mstedge.schema import encode_json, read_json
-from mstedge.training.checkpoint import read_checkpoint
+from mstedge.training.checkpoint import Checkpoint, read_checkpoint
 from mstedge.training.engine import make_engine
 from mstedge.training.lineage import git_commit, package_versions
 from mstedge.training.method.answers import each_logits
 from mstedge.training.method.setup import Setup, make_setup
+from mstedge.training.method.sharing_out import share_out
 from mstedge.training.models.registry import parameter_count
 from mstedge.training.recipe_files import load_recipe, recipe_text
-from mstedge.training.recorder import Recorder
+from mstedge.training.recorder import NoRecorder, Recorder
 from mstedge.training.rows import part_rows
 from mstedge.training.scores import metrics_of
 from mstedge.training.trainer import CHECKPOINT_NAME, EpochListener, Trainer
@@ -54,6 +55,8 @@ def train_run(
 ) -> RunCard:
     """Train in a folder, or go on where an earlier process stopped there; a complete run is left as it is.
 
+    Of several processes that train together, each has the dataset, and the first one writes.
+
     Args:
         recipe: The recipe, its seed included.
         dataset: Built from that recipe.
@@ -67,27 +70,51 @@ def train_run(
 
     Raises:
         UsageError: The folder holds a run of another recipe or other data.
+        DataError: Processes do not have the same data, or do not see the same folder.
         DivergedError: A loss is not finite; the last checkpoint stays.
     """
     engine = make_engine(recipe.engine)
     setup = make_setup(recipe, dataset, engine, allow_code=allow_code)
+    if engine.processes > 1:
+        share_out(setup, method)
     card = _fresh_card(setup, dataset, method)
-    checkpoint = None
-    if (folder / CARD_NAME).is_file():
-        old = read_card(folder)
-        _check_same(folder, old, card)
-        if old.status == "complete":
-            return old
-        checkpoint = read_checkpoint(folder / CHECKPOINT_NAME) if (folder / CHECKPOINT_NAME).exists() else None
-    store_recipe(recipe, folder)
-    write_atomically(folder / CARD_NAME, encode_json(card))
-    recorder = Recorder(folder, keep_rows=checkpoint.cursor.metric_rows if checkpoint else 0)
+    old, checkpoint = _found(folder, card)
+    engine.check_agreement(_facts(card, old, checkpoint))
+    if old is not None and old.status == "complete":
+        return old
+    recorder: Recorder | NoRecorder = NoRecorder()
+    if engine.rank == 0:
+        store_recipe(recipe, folder)
+        write_atomically(folder / CARD_NAME, encode_json(card))
+        recorder = Recorder(folder, keep_rows=checkpoint.cursor.metric_rows if checkpoint else 0)
     trainer = Trainer(setup, method, folder, recorder, listener)
     try:
         trainer.train(checkpoint)
     finally:
         recorder.close()
     return _finish(folder, card, setup, dataset, trainer.seconds)
+
+
+def _found(folder: Path, card: RunCard) -> tuple[RunCard | None, Checkpoint | None]:
+    """Look for what an earlier process left of the same run."""
+    if not (folder / CARD_NAME).is_file():
+        return None, None
+    old = read_card(folder)
+    _check_same(folder, old, card)
+    path = folder / CHECKPOINT_NAME
+    return old, read_checkpoint(path) if old.status == "incomplete" and path.exists() else None
+
+
+def _facts(card: RunCard, old: RunCard | None, checkpoint: Checkpoint | None) -> dict[str, str]:
+    """List what processes that train together have to have in common."""
+    return {
+        "method": card.method,
+        "recipe": card.lineage.recipe_sha256,
+        "data": card.lineage.data_sha256,
+        "file of weights": str(card.lineage.weights_sha256),
+        "run in its folder": "nothing" if old is None else old.status,
+        "checkpoint": "nothing" if checkpoint is None else str(checkpoint.cursor),
+    }
 
 
 def store_recipe(recipe: Recipe, folder: Path) -> None:
@@ -111,6 +138,7 @@ def _fresh_card(setup: Setup, dataset: Dataset, method: Method) -> RunCard:
         threads=setup.engine.threads,
         git_commit=git_commit(),
         weights_sha256=setup.weights_sha256,
+        processes=setup.engine.processes,
     )
     student = NetworkCard(
         network=recipe.student.network,
@@ -145,14 +173,16 @@ def _check_same(folder: Path, old: RunCard, new: RunCard) -> None:
 
 
 def _finish(folder: Path, card: RunCard, setup: Setup, dataset: Dataset, seconds: dict[str, float]) -> RunCard:
-    weights = {name: value.detach().cpu().contiguous() for name, value in setup.student.network.state_dict().items()}
-    write_atomically(folder / WEIGHTS_NAME, save(weights))
     done = msgspec.structs.replace(
         card,
         status="complete",
         metrics=(_scored(setup, dataset, "validation"), _scored(setup, dataset, "test")),
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
     )
+    if setup.engine.rank:
+        return done
+    weights = {name: value.detach().cpu().contiguous() for name, value in setup.student.network.state_dict().items()}
+    write_atomically(folder / WEIGHTS_NAME, save(weights))
     write_atomically(folder / CARD_NAME, encode_json(done))
     (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
     return done

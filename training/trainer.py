@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mstedge.training.method.phase import Phase
     from mstedge.training.method.setup import Setup
-    from mstedge.training.recorder import Recorder
+    from mstedge.training.recorder import NoRecorder, Recorder
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 _SECONDS_BETWEEN_CHECKPOINTS = 5.0
@@ -52,12 +52,14 @@ class Trainer:
     Args:
         setup: Networks and rows.
         method: Key of `METHODS`.
-        folder: The run folder; the checkpoint stands in it.
+        folder: The run folder; the first process writes checkpoints there.
         recorder: Takes metrics.
         listener: Hears of every epoch.
     """
 
-    def __init__(self, setup: Setup, method: str, folder: Path, recorder: Recorder, listener: EpochListener) -> None:
+    def __init__(
+        self, setup: Setup, method: str, folder: Path, recorder: Recorder | NoRecorder, listener: EpochListener
+    ) -> None:
         self._setup = setup
         self._phases = METHODS[method]
         self._path = folder / CHECKPOINT_NAME
@@ -94,8 +96,7 @@ class Trainer:
         written = started = time.monotonic()
         before = self.seconds.get(phase.stage, 0.0)
         for epoch in range(done, phase.epochs):
-            # What networks draw themselves (dropout) depends on the epoch alone, so that a resumed run repeats it.
-            torch.manual_seed(seed_from_key((self._setup.recipe.seed, _NOISE_STREAM, position, epoch)))
+            torch.manual_seed(self._noise_seed(position, epoch))
             result = phase.run_epoch(epoch)
             if result.score is not None and (best_score is None or result.score < best_score):
                 best_score = result.score
@@ -111,9 +112,17 @@ class Trainer:
         self._recorder.record(phase.stage, phase.epochs, phase.closing_rows())
         self._write(position + 1, 0, None, {}, None)
 
+    def _noise_seed(self, position: int, epoch: int) -> int:
+        """Let what networks draw themselves (dropout) depend on epoch and process alone: a resumed run repeats it."""
+        rank = self._setup.engine.rank
+        own = (rank,) if rank else ()
+        return seed_from_key((self._setup.recipe.seed, _NOISE_STREAM, position, epoch, *own))
+
     def _write(
         self, position: int, done: int, score: float | None, best: dict[str, Tensor], phase: Phase | None
     ) -> None:
+        if self._setup.engine.rank:
+            return
         cursor = Cursor(
             phase=position, epochs_done=done, best=score, metric_rows=self._recorder.rows, seconds=self.seconds
         )

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from mstedge.run_card import Comparison, RunCard
+    from collections.abc import Callable
+
+    from mstedge.run_card import Comparison, Metrics, RunCard
     from mstedge.training.campaign import Plan
     from mstedge.training.cells import Progress
 
@@ -30,13 +32,11 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="Print the run's card and the comparison as JSON."),
 ) -> None:
     """Train a student for one sensor with the help of the others, in three stages."""
-    from mstedge.cli.console import note
     from mstedge.cli.packages import required
-    from mstedge.cli.progress import shown_progress
-    from mstedge.errors import MstedgeError
 
     with required("training", extra="train"):
         from mstedge.training.campaign import Plan, resume_campaign, run_campaign
+        from mstedge.training.process_group import is_first_process
         from mstedge.training.recipe_files import load_recipe
 
     if resume is not None:
@@ -47,25 +47,56 @@ def command(
     else:
         declared = load_recipe(recipe, overrides)
         plan = _checked(Plan(seeds=seeds, compare=compare))
-        folder = _new_folder(output, declared.name)
+        folder = _run_folder(output, declared.name)
 
         def work(progress: Progress) -> tuple[RunCard, Comparison | None]:
             return run_campaign(declared, plan, folder, progress=progress, allow_code=allow_code)
 
+    if is_first_process():
+        card, comparison = _worked(work, folder, fresh=resume is None)
+        _show(folder, card, comparison, as_json=as_json)
+    else:
+        work(_silent)
+
+
+def _worked(
+    work: Callable[[Progress], tuple[RunCard, Comparison | None]], folder: Path, *, fresh: bool
+) -> tuple[RunCard, Comparison | None]:
+    """Train, and leave the run folder so that others find it."""
+    from mstedge.cli.console import note
+    from mstedge.cli.progress import shown_progress
+    from mstedge.errors import MstedgeError
+
     note(f"run folder: {folder}")
     try:
         with shown_progress() as progress:
-            card, comparison = work(progress)
+            return work(progress)
     except KeyboardInterrupt:
         note(f"stopped; go on with: mstedge distill --resume {folder}")
         raise
     except MstedgeError:
-        if resume is None:
+        if fresh:
             _forget_if_nothing_began(folder)
         raise
     finally:
         _point_latest_at(folder)
-    _show(folder, card, comparison, as_json=as_json)
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """Say nothing: of processes that train together the first one speaks."""
+
+
+def _run_folder(output: Path | None, name: str) -> Path:
+    """Make the run folder; of torchrun's processes the first one does, and all have to know it."""
+    from mstedge.errors import UsageError
+    from mstedge.training.process_group import started_with
+
+    started = started_with()
+    if started is None:
+        return _new_folder(output, name)
+    if output is None:
+        raise UsageError("processes that torchrun starts need the same run folder", hint="-o RUN, or --resume RUN")
+    return output if started.rank else _new_folder(output, name)
 
 
 def _checked(plan: Plan) -> Plan:
@@ -124,12 +155,8 @@ def _show(folder: Path, card: RunCard, comparison: Comparison | None, *, as_json
     if as_json:
         say_json({"schema": "mstedge.distill/1", "folder": str(folder), "run": card, "comparison": comparison})
         return
-    rows = [
-        (each.part, f"{each.accuracy:.1%}", interval_text(each.low, each.high), str(each.rows), str(each.clusters))
-        for each in card.metrics
-    ]
     say(f"{card.name}: {card.student.network} on {card.student.modality}, {card.student.parameters:,} parameters")
-    say_table(("part", "accuracy", "95 % interval", "rows", "recordings"), rows, right=(1, 3, 4))
+    _say_metrics(card.metrics)
     if comparison is not None:
         say()
         methods = [(each.method, f"{each.mean:.1%}", interval_text(each.low, each.high)) for each in comparison.methods]
@@ -138,7 +165,32 @@ def _show(folder: Path, card: RunCard, comparison: Comparison | None, *, as_json
     _note_collapse(folder)
     if report is not None:
         note(f"report: {report}")
-    note(f"next: mstedge export {folder}")
+    if not card.dense:
+        note(f"next: mstedge export {folder}")
+
+
+def _say_metrics(metrics: tuple[Metrics, ...]) -> None:
+    """Print how good the student is; figures that no part has get no column."""
+    from mstedge.cli.console import say_table
+    from mstedge.cli.text import interval_text
+
+    columns: dict[str, list[str]] = {
+        "part": [each.part for each in metrics],
+        "accuracy": [f"{each.accuracy:.1%}" for each in metrics],
+        "95 % interval": [interval_text(each.low, each.high) for each in metrics],
+        "balanced": [_percent(each.average_accuracy) for each in metrics],
+        "macro F1": ["" if each.macro_f1 is None else f"{each.macro_f1:.4f}" for each in metrics],
+        "mIoU": [_percent(each.mean_iou) for each in metrics],
+        "rows": [str(each.rows) for each in metrics],
+        "recordings": [str(each.clusters) for each in metrics],
+    }
+    shown = {title: cells for title, cells in columns.items() if any(cells)}
+    right = [place for place, title in enumerate(shown) if title not in ("part", "95 % interval")]
+    say_table(tuple(shown), list(zip(*shown.values(), strict=True)), right=right)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 def _note_collapse(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from mstedge.errors import DataError
+from mstedge.errors import DataError, MachineError, SampleError
 from mstedge.runtime.preprocess import features_from_decoded, scaled
 from mstedge.specs import Scaling, Spec
 from mstedge.training.data.source import PARTS, UNLABELLED, PartIndex, PartName, Source
@@ -91,13 +92,16 @@ def build_dataset(
 
     Raises:
         DataError: A part is empty, no label is left, or there are fewer than two classes.
-        SampleError: A recording cannot be read.
+        SampleError: A recording cannot be read, or its features are not finite.
+        MachineError: Features take more than both memory and disk have.
     """
     _check_parts(source)
     kept = labelled_rows(source.parts["train"], labelled_fraction, seed)
     rows = sum(len(source.parts[name].labels) for name in PARTS)
     needed = 4 * rows * sum(math.prod(spec.feature_shape) for spec in specs.values())
     mapped = needed > (_half_of_memory() if most_bytes is None else most_bytes)
+    if mapped:
+        _check_disk(needed)
     read = _Counter(progress, total=len(specs) * rows)
     features: dict[PartName, dict[str, NDArray[np.float32]]] = {name: {} for name in PARTS}
     fitted: dict[str, Spec] = {}
@@ -178,7 +182,12 @@ def _features(
     shape = (rows, *spec.feature_shape)
     features = _room_in_a_file(shape) if mapped else np.empty(shape, dtype=np.float32)
     for row in range(rows):
-        features[row] = features_from_decoded(source.decoded(part, modality, row), spec)
+        decoded = source.decoded(part, modality, row)  # names the recording itself where it cannot be read
+        try:
+            features[row] = features_from_decoded(decoded, spec)
+        except SampleError as problem:
+            where = f"row {source.parts[part].ids[row]} of the {part} part, {modality}"
+            raise SampleError(f"{where}: {problem.message}", hint=problem.hint) from None
         read.add_one()
     return features
 
@@ -187,6 +196,17 @@ def _room_in_a_file(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Map a file that is gone as soon as nobody maps it."""
     with tempfile.TemporaryFile(prefix="mstedge-rows-") as file:
         return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+
+
+def _check_disk(needed: int) -> None:
+    """Refuse what a disk cannot hold; a mapped file that finds it full ends the process without a word."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise MachineError(
+            f"features take {needed >> 20:,} MiB, too much for memory, and {folder} has {free >> 20:,} MiB free",
+            hint="let TMPDIR name a folder with more room, or take fewer rows or smaller features",
+        )
 
 
 def _half_of_memory() -> int:
@@ -208,6 +228,8 @@ def _pieces(features: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 def _part(index: PartIndex, features: dict[str, NDArray[np.float32]], kept: NDArray[np.bool_] | None) -> Part:
     labels = index.labels
     if kept is not None:
+        if labels.dtype.kind == "u":  # which has no room for UNLABELLED
+            labels = labels.astype(f"i{min(8, 2 * labels.itemsize)}")
         labels = np.where(kept.reshape(-1, *[1] * (labels.ndim - 1)), labels, UNLABELLED).astype(labels.dtype)
     return Part(features, labels if labels.ndim > 1 else labels.astype(np.int64), index.ids, index.clusters)
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from mstedge.training.augment import augmented
 from mstedge.training.engine import seed_from_key, shuffled_batches
+from mstedge.training.rows import moved_together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mstedge.training.method.setup import Setup
 
@@ -25,7 +26,7 @@ class Batch:
 
     Attributes:
         step: Counted from 0.
-        index: This process's training rows, on the CPU.
+        index: This process's training rows, on the device.
         features: [rows, *feature_shape] per modality, augmented where the recipe says so.
         labels: int64 [rows, *places].
         rows: Number of rows of all processes.
@@ -34,7 +35,7 @@ class Batch:
 
     step: int
     index: Tensor
-    features: dict[str, Tensor]
+    features: Mapping[str, Tensor]
     labels: Tensor
     rows: int
     labelled: int
@@ -65,7 +66,8 @@ def training_batches(
 def _batches(setup: Setup, orders: Sequence[Tensor], key: tuple[int, int]) -> Iterator[Batch]:
     rank, processes = setup.engine.rank, setup.engine.processes
     shares = [order[rank::processes] for order in orders]
-    together = zip(orders, shares, setup.train.batches(shares), strict=True)
+    indices = moved_together(shares, setup.engine.device)
+    together = zip(orders, indices, setup.train.batches(shares), strict=True)
     for step, (order, index, rows) in enumerate(together):
         features = rows.features
         if setup.recipe.augment:

@@ -16,7 +16,7 @@ from mstedge.errors import CheckFailedError
 from mstedge.training.method.answers import evaluated
 from mstedge.training.method.batches import training_batches
 from mstedge.training.method.divergence import LossWatch, check_finite
-from mstedge.training.method.losses import cross_entropy, softened_kl
+from mstedge.training.method.losses import cross_entropy, mutual_kl
 from mstedge.training.method.phase import EpochResult, MetricRow, StageName
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class CollaborativePhase:
         for batch in batches:
             terms, logits = self._terms(batch)
             if batch.step == 0:
-                flow = gradient_flow(terms, {name: logits[name] for name in self._learners()})
+                flow = self._flow(terms, logits)
                 _check_flow(flow)
             watch.take_step(torch.stack(list(terms.values())).sum(), self.optimisers[0], batch)
             for name, value in terms.items():
@@ -76,6 +76,15 @@ class CollaborativePhase:
         terms = collaborative_terms(logits, batch, self._setup.recipe.temperature)
         learners = self._learners()
         return {name: term for name, term in terms.items() if learners & set(name.split("|"))}, logits
+
+    def _flow(self, terms: dict[str, Tensor], logits: dict[str, Tensor]) -> dict[str, float]:
+        """Measure `gradient_flow` on the rows of all processes."""
+        engine = self._setup.engine
+        flow = gradient_flow(terms, {name: logits[name] for name in self._learners()})
+        if engine.processes == 1:
+            return flow
+        squares = torch.tensor([norm**2 for norm in flow.values()], device=engine.device)
+        return dict(zip(flow, engine.sum_of_shares(squares).sqrt().tolist(), strict=True))
 
     def _learners(self) -> set[str]:
         return {member.name for member in self._setup.members if not member.frozen}
@@ -111,10 +120,10 @@ def collaborative_terms(logits: dict[str, Tensor], batch: Batch, temperature: fl
         Scalars: `member` for its cross-entropy over labelled places, `a|b` for KL(a || b) + KL(b || a) over all rows.
     """
     terms = {name: cross_entropy(values, batch.labels, counted=batch.labelled) for name, values in logits.items()}
-    for first, second in combinations(logits, 2):
-        one, other = logits[first], logits[second]
-        both = (softened_kl(*pair, temperature, rows=batch.rows) for pair in ((one, other), (other, one)))
-        terms[f"{first}|{second}"] = next(both) + next(both)
+    softened = {name: torch.log_softmax(values / temperature, dim=1) for name, values in logits.items()}
+    for first, second in combinations(softened, 2):
+        pair = softened[first], softened[second]
+        terms[f"{first}|{second}"] = mutual_kl(*pair, temperature, rows=batch.rows)
     return terms
 
 

@@ -87,7 +87,7 @@ class DistillPhase:
         with setup.engine.fabric.autocast():
             logits = setup.student.logits(batch.features)
             gate = setup.router(logits if config.gate_input == "attached" else logits.detach())
-        drawn = draws[batch.index].to(gate.device) if config.routing == "random" else draws
+        drawn = draws[batch.index] if config.routing == "random" else draws
         candidates = Candidates(gate, lambda: self._targets.of_all(batch), batch.labels, drawn, config.top_k)
         choice = ROUTINGS[config.routing](candidates)
         routed = self._targets.of_all(batch) if choice.everybody else self._targets.of_chosen(batch, choice.teachers)
@@ -97,9 +97,12 @@ class DistillPhase:
         return (cross_entropy(logits, batch.labels, counted=batch.labelled), kl, balance), choice
 
     def _draws(self, epoch: int) -> Tensor:
-        """Draw uniform numbers [rows, K], which are those of the epoch whatever was drawn before."""
-        generator = torch.Generator().manual_seed(seed_from_key((self._setup.recipe.seed, _DRAW_STREAM, epoch)))
-        return torch.rand((len(self._setup.train), len(self._names)), generator=generator, dtype=torch.float32)
+        """Draw uniform numbers [rows, K] where they are asked for: those of the epoch, whatever was drawn before."""
+        setup = self._setup
+        rows = len(setup.train) if setup.recipe.stages.distill.routing == "random" else 0
+        generator = torch.Generator().manual_seed(seed_from_key((setup.recipe.seed, _DRAW_STREAM, epoch)))
+        drawn = torch.rand((rows, len(self._names)), generator=generator, dtype=torch.float32)
+        return drawn.to(setup.engine.device)
 
     def _row(self, shares: Tensor, weights: tuple[float, float]) -> MetricRow:
         """Put the epoch's means into words."""

@@ -36,7 +36,7 @@ class LossWatch:
     def __init__(self, setup: Setup, where: str) -> None:
         self._setup = setup
         self._where = where
-        self._unseen: list[tuple[Batch, Tensor]] = []
+        self._unseen: list[tuple[int, Tensor, Tensor]] = []
 
     def take_step(self, loss: Tensor, optimiser: Any, batch: Batch) -> Tensor:
         """Take one step down a loss.
@@ -55,9 +55,9 @@ class LossWatch:
         try:
             value = self._setup.engine.step(loss, optimiser, where=f"{self._where} step {batch.step}")
         except DivergedError as problem:
-            raise DivergedError(f"{problem.message} on {self._rows(batch)}", hint=problem.hint) from None
+            raise DivergedError(f"{problem.message} on {self._rows(batch.index)}", hint=problem.hint) from None
         if value.device.type != "cpu":
-            self._unseen.append((batch, value))
+            self._unseen.append((batch.step, batch.index, value))  # not the batch: its features take memory
             if len(self._unseen) >= _STEPS_BETWEEN_LOOKS:
                 self.look()
         return value
@@ -69,14 +69,14 @@ class LossWatch:
             DivergedError: One of them is not finite.
         """
         unseen, self._unseen = self._unseen, []
-        values = torch.stack([value for _batch, value in unseen]).tolist() if unseen else []
-        for (batch, _value), value in zip(unseen, values, strict=True):
+        values = torch.stack([value for _step, _index, value in unseen]).tolist() if unseen else []
+        for (step, index, _value), value in zip(unseen, values, strict=True):
             if not math.isfinite(value):
-                where = f"{self._where} step {batch.step}"
-                raise DivergedError(f"{where}: the loss is {value} on {self._rows(batch)}", hint=DIVERGED_HINT)
+                where = f"{self._where} step {step}"
+                raise DivergedError(f"{where}: the loss is {value} on {self._rows(index)}", hint=DIVERGED_HINT)
 
-    def _rows(self, batch: Batch) -> str:
-        rows = [self._setup.train_ids[row] for row in batch.index.tolist()]
+    def _rows(self, index: Tensor) -> str:
+        rows = [self._setup.train_ids[row] for row in self._setup.engine.rows_of_all(index)]
         more = f" and {len(rows) - _LISTED_ROWS} more" if len(rows) > _LISTED_ROWS else ""
         return f"the rows {', '.join(rows[:_LISTED_ROWS])}{more}"
 

@@ -66,6 +66,22 @@ def softened_kl(learner: Tensor, target: Tensor, temperature: float, *, rows: in
     return each.sum() / (len(each) if rows is None else rows)
 
 
+def mutual_kl(one: Tensor, other: Tensor, temperature: float, *, rows: int | None = None) -> Tensor:
+    """Add up KL(one || other) and KL(other || one), averaged over the rows.
+
+    Both together are T^2 sum_c (p_c - q_c) (log p_c - log q_c): one product instead of two sums, half the memory.
+
+    Args:
+        one: Log-probabilities [rows, classes, *places] of logits divided by T.
+        other: The same of the other side; gradients flow into both.
+        temperature: T.
+        rows: Number of rows to divide by; none counts those given.
+    """
+    by_place = ((one.exp() - other.exp()) * (one - other)).sum(dim=1)
+    each = by_place.reshape(len(by_place), -1).mean(dim=1)
+    return temperature**2 * each.sum() / (len(each) if rows is None else rows)
+
+
 def load_balance(mean_gate: Tensor) -> Tensor:
     """Measure how far the mean routing is from uniform: (1/K) KL(uniform || mean over rows of the gate).
 

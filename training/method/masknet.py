@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from mstedge.errors import ConfigError
+from mstedge.training.adam import FactoredLinear
 from mstedge.training.method.scalar_attention import attended_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COLLAPSE_FROM_WIDTH = 192
-_TOKEN_BYTES = 16 << 20  # tokens held at a time where no gradient needs them again
+_TOKEN_BYTES = 48 << 20  # tokens held at a time where no gradient needs them again
 
 
 class MaskNet(nn.Module):
@@ -41,7 +42,7 @@ class MaskNet(nn.Module):
         if hidden == 0:
             raise ConfigError(f"a tap of width {width} is too narrow for {heads} heads and factor {hidden_dim_factor}")
         self.reduce = _map_reducer(width) if math.prod(tap_shape[1:]) > 1 else nn.Flatten()
-        self.project = nn.Linear(width, width * hidden)
+        self.project = FactoredLinear(width, width * hidden)
         self.attention = nn.MultiheadAttention(hidden, heads, batch_first=True)
         self.score = nn.Linear(hidden, 1)
 
@@ -53,7 +54,8 @@ class MaskNet(nn.Module):
         if torch.is_grad_enabled():
             return torch.sigmoid(self.collapsed_scores(reduced))
         together = max(1, _TOKEN_BYTES // (self.project.out_features * reduced.element_size()))
-        return torch.sigmoid(torch.cat([self.collapsed_scores(some) for some in reduced.split(together)]))
+        parts = reduced.tensor_split(max(1, math.ceil(len(reduced) / together)))
+        return torch.sigmoid(torch.cat([self.collapsed_scores(some) for some in parts]))
 
     def plain_scores(self, reduced: Tensor) -> Tensor:
         """Give mask values before the sigmoid [batch, width] by torch's own attention."""

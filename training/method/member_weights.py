@@ -26,8 +26,8 @@ def load_weights(network: nn.Module, path: str, *, owner: str) -> str:
 
     Args:
         network: Takes them; types are converted to its own.
-        path: A safetensors file with the keys of its `state_dict`, such as the `student.safetensors` of a run; or, for a
-            network with VGG-16 encoders, one with torchvision's names of a VGG-16 (`features.0.weight`, ...).
+        path: A safetensors file with the keys of its `state_dict`, such as the `student.safetensors` of a run; for a
+            network with VGG-16 encoders also one with torchvision's names of a VGG-16 (`features.0.weight`, ...).
         owner: What the network is called, for messages.
 
     Returns:

@@ -52,7 +52,9 @@ class Choice:
         """Say what share each of K teachers got: [K], summing to 1."""
         rows, chosen = self.teachers.shape
         if self.weights is None:
-            return torch.bincount(self.teachers.flatten(), minlength=teachers) / max(1, rows * chosen)
+            # Not `bincount`, for whose length the host would have to wait for a GPU.
+            numbers = torch.arange(teachers, device=self.teachers.device)
+            return (self.teachers.reshape(-1, 1) == numbers).sum(dim=0) / max(1, rows * chosen)
         given = torch.zeros(teachers, dtype=self.weights.dtype, device=self.weights.device)
         return given.index_add_(0, self.teachers.flatten(), self.weights.detach().flatten()) / max(1, rows)
 

@@ -66,8 +66,8 @@ class _ScalarAttention(torch.autograd.Function):
         rows, count, _width = tokens.shape
         keep = any(ctx.needs_input_grad) and rows * count * len(entry) * tokens.element_size() <= _KEPT_BYTES
         kept = tokens.new_empty(rows if keep else 1, len(entry), count)
-        mixed, log_totals = tokens.new_empty(2, rows, heads, count)
-        weights = tokens.new_empty(count, count)
+        mixed = tokens.new_empty(rows, heads, count)
+        log_totals, weights = torch.empty_like(mixed), tokens.new_empty(count, count)
         for row, each in enumerate(tokens):
             entered = _enter(each, entry, query_bias, out=kept[row if keep else 0])
             for head, (queries, keys, scalars) in enumerate(_by_head(entered, heads)):
@@ -108,13 +108,13 @@ def _leave(entered: Tensor, answers: tuple[Tensor, Tensor, Tensor], *, out: Tens
     for (queries, keys, scalars), (to_queries, to_keys, to_scalars), mixed, log_total, incoming in parts:
         weights = torch.mm(queries.T, keys, out=scratch[0]).sub_(log_total[:, None]).exp_()
         torch.mv(weights.T, incoming, out=to_scalars)
-        weights *= torch.sub(scalars, mixed[:, None], out=scratch[1])
+        weights.mul_(torch.sub(scalars, mixed[:, None], out=scratch[1]))
         torch.mm(keys, weights.T, out=to_queries)
-        to_queries *= incoming
+        to_queries.mul_(incoming)
         torch.mm(queries * incoming, weights, out=to_keys)
 
 
 def _by_head(entered: Tensor, heads: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Give queries and keys [width of a head, tokens] and scalars [tokens] of each head, as views."""
-    queries, keys = entered[:-heads].unflatten(0, (2, heads, -1))
+    queries, keys = entered[:-heads].view(2, heads, -1, entered.shape[1])
     return zip(queries, keys, entered[-heads:], strict=True)

@@ -89,7 +89,7 @@ class Setup:
         )
 
     @property
-    def example(self) -> dict[str, Tensor]:
+    def example(self) -> Mapping[str, Tensor]:
         """Two rows of features."""
         return self.train.take(torch.arange(2)).features
 

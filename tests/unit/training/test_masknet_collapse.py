@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from mstedge.training.method import masknet, scalar_attention
 from mstedge.training.method.masknet import MaskNet, collapse_is_faster
@@ -66,7 +67,6 @@ def test_rows_in_parts_are_the_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(masknet, "_COLLAPSE_FROM_WIDTH", 0)
     with torch.no_grad():
         at_once = mask_net.mask(features)
-        monkeypatch.setattr(scalar_attention, "_WEIGHT_BYTES", 2 * 3 * 30 * 30 * 8)
         monkeypatch.setattr(masknet, "_TOKEN_BYTES", 3 * 30 * 15 * 8)
         seen: list[int] = []
         collapsed = MaskNet.collapsed_scores
@@ -77,10 +77,50 @@ def test_rows_in_parts_are_the_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
         monkeypatch.setattr(MaskNet, "collapsed_scores", counted)
         in_parts = mask_net.mask(features)
-    assert seen == [3, 3, 1]
+        assert mask_net.mask(features[:0]).shape == (0, 30)
+    assert seen == [3, 2, 2, 0]
     torch.testing.assert_close(in_parts, at_once, rtol=1e-13, atol=1e-13)
-    scores = features.clone().requires_grad_()
-    assert torch.autograd.gradcheck(mask_net.mask, (scores,))
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 30])
+def test_the_way_back_is_the_derivative(monkeypatch: pytest.MonkeyPatch, kept_bytes: int) -> None:
+    monkeypatch.setattr(scalar_attention, "_KEPT_BYTES", kept_bytes)
+    mask_net, features = made(13, 3, 2, 3)
+    tokens = mask_net.project(features).unflatten(1, (13, -1)).detach().requires_grad_()
+    entry = torch.randn(2 * 6 + 3, 6, dtype=torch.float64, requires_grad=True)
+    query_bias = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(scalar_attention._ScalarAttention.apply, (tokens, entry, query_bias, 3))
+    tokens.requires_grad_(requires_grad=False)
+    assert torch.autograd.gradcheck(scalar_attention._ScalarAttention.apply, (tokens, entry, query_bias, 3))
+
+
+def test_steps_repeat_bit_for_bit_whether_queries_are_kept_or_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    mask_net, features = MaskNet((211,)), torch.randn(5, 211)
+    found = []
+    for kept_bytes in (1 << 30, 1 << 30, 0):
+        monkeypatch.setattr(scalar_attention, "_KEPT_BYTES", kept_bytes)
+        mask_net.zero_grad()
+        mask = mask_net.mask(features)
+        (mask * features).sum().backward()
+        found.append([mask.detach(), *(each.grad for each in mask_net.parameters())])
+    for again in found[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(found[0], again, strict=True))
+
+
+def test_scores_too_large_for_exp_are_those_of_the_plain_path() -> None:
+    mask_net, features = made(30, 3, 2, 2)
+    mask_net.attention.in_proj_weight.data *= 40
+    plain, collapsed = mask_net.plain_scores(features), mask_net.collapsed_scores(features)
+    tokens = mask_net.project(features).unflatten(1, (30, -1))
+    queries, keys, _values = functional.linear(tokens, mask_net.attention.in_proj_weight).chunk(3, dim=2)
+    assert (queries @ keys.transpose(1, 2)).abs().max() > 1000
+    torch.testing.assert_close(collapsed, plain, rtol=1e-9, atol=1e-9)
+    plain_gradient, gradient = (
+        torch.autograd.grad(each.sum(), mask_net.project.weight)[0] for each in (plain, collapsed)
+    )
+    assert torch.isfinite(gradient).all()
+    torch.testing.assert_close(gradient, plain_gradient, rtol=1e-8, atol=1e-8 * float(plain_gradient.abs().max()))
 
 
 def test_wide_taps_collapse_narrow_ones_repeat_bit_for_bit() -> None:
