@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mstedge.recipe import Recipe
 from mstedge.recipe_data import DigitsData, ManifestData, PublishedData
-from mstedge.training.data.dataset import Dataset, build_dataset
+from mstedge.training.data.dataset import Dataset, build_dataset, half_of_memory
 from mstedge.training.data.digits_source import DigitsSource
 from mstedge.training.data.manifest_source import manifest_source
 from mstedge.training.data.published.source import published_source
@@ -56,6 +56,6 @@ def load_dataset(recipe: Recipe, progress: Callable[[int, int], None] | None = N
         recipe.modalities,
         labelled_fraction=recipe.labels.fraction,
         seed=recipe.seed,
-        most_bytes=0 if recipe.engine.data == "mapped" else None,
+        most_bytes=0 if recipe.engine.data == "mapped" else half_of_memory() // recipe.engine.devices,
         progress=progress,
     )

@@ -99,7 +99,7 @@ def build_dataset(
     kept = labelled_rows(source.parts["train"], labelled_fraction, seed)
     rows = sum(len(source.parts[name].labels) for name in PARTS)
     needed = 4 * rows * sum(math.prod(spec.feature_shape) for spec in specs.values())
-    mapped = needed > (_half_of_memory() if most_bytes is None else most_bytes)
+    mapped = needed > (half_of_memory() if most_bytes is None else most_bytes)
     if mapped:
         _check_disk(needed)
     read = _Counter(progress, total=len(specs) * rows)
@@ -209,7 +209,8 @@ def _check_disk(needed: int) -> None:
         )
 
 
-def _half_of_memory() -> int:
+def half_of_memory() -> int:
+    """Count half of the bytes that this machine's memory has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
