@@ -27,9 +27,9 @@ def padded_clip(samples: Floats, rate_hz: int, spec: AudioSpec) -> Floats:
         SampleError: Resampling would need more memory than is allowed.
         MissingPackageError: Resampling is needed and soxr is not installed.
     """
-    mono = _mixed_down(samples, spec)
+    mono = mixed_down(samples, spec)
     if rate_hz != spec.sample_rate_hz:
-        mono = _resampled(mono, rate_hz, spec.sample_rate_hz)
+        mono = resampled(mono, rate_hz, spec.sample_rate_hz)
     left = 0 if spec.edges == "none" else spec.fft_samples // 2
     right = 0 if spec.edges == "none" else spec.fft_samples - left
     padded = np.empty(left + spec.clip_samples + right, dtype=np.float32)
@@ -44,14 +44,21 @@ def padded_clip(samples: Floats, rate_hz: int, spec: AudioSpec) -> Floats:
     return padded
 
 
-def _mixed_down(samples: Floats, spec: AudioSpec) -> Floats:
+def mixed_down(samples: Floats, spec: AudioSpec) -> Floats:
+    """Make one channel of several: float32 [samples, channels] to [samples], sample by sample."""
     if samples.shape[1] == 1 or spec.mixdown == "first":
         return samples[:, 0]
     mono: Floats = samples.mean(axis=1, dtype=np.float32)
     return mono
 
 
-def _resampled(mono: Floats, from_hz: int, to_hz: int) -> Floats:
+def resampled(mono: Floats, from_hz: int, to_hz: int) -> Floats:
+    """Bring a whole recording, float32 [samples], to another rate with soxr's HQ filter.
+
+    Raises:
+        SampleError: It would need more memory than is allowed, or soxr refuses the rates.
+        MissingPackageError: soxr is not installed.
+    """
     length = mono.size * to_hz // from_hz
     if length > MAX_AUDIO_VALUES:
         raise SampleError(
@@ -62,10 +69,10 @@ def _resampled(mono: Floats, from_hz: int, to_hz: int) -> Floats:
     except ImportError:
         raise MissingPackageError("soxr", purpose=f"resampling {from_hz} Hz to {to_hz} Hz", extra="audio") from None
     try:
-        resampled = soxr.resample(np.ascontiguousarray(mono, dtype=np.float32), from_hz, to_hz, quality="HQ")
+        output = soxr.resample(np.ascontiguousarray(mono, dtype=np.float32), from_hz, to_hz, quality="HQ")
     except (ValueError, RuntimeError) as problem:
         raise SampleError(f"cannot resample {from_hz} Hz to {to_hz} Hz: {problem}") from None
-    return np.asarray(resampled, dtype=np.float32)
+    return np.asarray(output, dtype=np.float32)
 
 
 def _place(mono: Floats, clip: Floats, spec: AudioSpec) -> None:

@@ -52,7 +52,6 @@ def log_mel_from_clip(padded: Floats, spec: AudioSpec) -> Floats:
         ConfigError: The spec asks for mel bands too narrow for its transform.
     """
     tables = mel_tables(spec)
-    buffers = _buffers_of_thread(tables)
     # The constructor is ten times as fast as sliding_window_view, and checks the bounds as well.
     frames: Floats = np.ndarray(
         (spec.frames, spec.fft_samples),
@@ -63,9 +62,29 @@ def log_mel_from_clip(padded: Floats, spec: AudioSpec) -> Floats:
     bands = np.empty((spec.frames, spec.mel_bands), dtype=np.float32)
     for first in range(0, spec.frames, tables.block_frames):
         block = slice(first, first + tables.block_frames)
-        power = _power(frames[block], tables, buffers)
-        for group in tables.groups:
-            np.matmul(power[:, group.bins], group.weights, out=bands[block, group.bands])
+        sum_bands(power_of_frames(frames[block], tables), tables, bands[block])
+    return log_mel_from_bands(bands, spec, tables)
+
+
+def sum_bands(power: Floats, tables: MelTables, bands: Floats) -> None:
+    """Sum a block's power under each triangle.
+
+    Args:
+        power: float32 [frames, bins].
+        tables: What belongs to the spec.
+        bands: float32 [frames, bands], filled here. Its last bits may depend on the number of frames, and on a
+            frame's place among them, as those of a BLAS product do.
+    """
+    for group in tables.groups:
+        np.matmul(power[:, group.bins], group.weights, out=bands[:, group.bands])
+
+
+def log_mel_from_bands(bands: Floats, spec: AudioSpec, tables: MelTables) -> Floats:
+    """Take the logarithm of float32 [frames, bands] in its memory, and the cosines where the spec asks for MFCC.
+
+    Returns:
+        float32 [1, frames, bands or coefficients].
+    """
     np.maximum(bands, np.float32(spec.log_floor), out=bands)
     np.log(bands, out=bands)
     if tables.cosines is not None:
@@ -88,9 +107,17 @@ def _buffers_of_thread(tables: MelTables) -> _Buffers:
     return found
 
 
-def _power(frames: Floats, tables: MelTables, buffers: _Buffers) -> Floats:
-    """|X|^2: float32 [frames, bins]."""
-    count = len(frames)
+def power_of_frames(frames: Floats, tables: MelTables) -> Floats:
+    """Compute |X|^2 of windowed frames; the bits do not depend on the frames beside them.
+
+    Args:
+        frames: float32 [frames, fft_samples], at most `tables.block_frames`.
+        tables: What belongs to the spec.
+
+    Returns:
+        float32 [frames, bins], in memory of the calling thread, until its next call.
+    """
+    buffers, count = _buffers_of_thread(tables), len(frames)
     windowed, spectrum, power = buffers.windowed[:count], buffers.spectrum[:count], buffers.power[:count]
     windowed[:] = frames
     windowed *= tables.window[:count]
