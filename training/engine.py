@@ -58,6 +58,13 @@ class Engine:
         """How many share out a batch."""
         return self.fabric.world_size  # type: ignore[no-any-return]
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the device has in all, used or not."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_properties(self.device).total_memory
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device."""
         if self.channels_last:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from mstedge.training.data.dataset import Dataset
 
 
+_BYTES_PER_MASK_WEIGHT = 12  # itself and two averages, float32
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """What a run trains, and on what.
@@ -161,16 +164,32 @@ def _specialised(
     recipe: Recipe, teachers: list[Member], shapes: Mapping[str, tuple[int, ...]], engine: Engine
 ) -> tuple[SpecialisedTeacher, ...]:
     config = recipe.stages.specialise
-    made: list[SpecialisedTeacher] = []
+    taps: list[tuple[Member, str, tuple[int, ...]]] = []
     for teacher, declared in zip(teachers, recipe.teachers, strict=True):
         inputs = [torch.zeros((2, *shapes[name]), device=engine.device) for name in teacher.modalities]
-        for tap in declared.taps:
-            shape = tap_shape(teacher.network, tap, inputs, owner=f"teacher {teacher.name!r}")
-            name = f"{teacher.name}@{tap}"
-            _seed(recipe.seed, name)
-            mask = MaskNet(shape, heads=config.heads, hidden_dim_factor=config.hidden_dim_factor).to(engine.device)
-            made.append(SpecialisedTeacher(name, teacher, tap, mask))
+        owner = f"teacher {teacher.name!r}"
+        taps += [(teacher, tap, tap_shape(teacher.network, tap, inputs, owner=owner)) for tap in declared.taps]
+    _check_mask_memory(config.hidden_dim_factor, {f"{each.name}@{tap}": shape[0] for each, tap, shape in taps}, engine)
+    made: list[SpecialisedTeacher] = []
+    for teacher, tap, shape in taps:
+        name = f"{teacher.name}@{tap}"
+        _seed(recipe.seed, name)
+        mask = MaskNet(shape, heads=config.heads, hidden_dim_factor=config.hidden_dim_factor).to(engine.device)
+        made.append(SpecialisedTeacher(name, teacher, tap, mask))
     return tuple(made)
+
+
+def _check_mask_memory(factor: int, widths: Mapping[str, int], engine: Engine) -> None:
+    """Refuse masks whose weights and Adam's averages, width^3 / factor each, take more than the device has."""
+    needed = {name: _BYTES_PER_MASK_WEIGHT * width**3 // factor for name, width in widths.items()}
+    there = engine.memory_bytes
+    if sum(needed.values()) > there:
+        widest = max(needed, key=lambda name: needed[name])
+        raise ConfigError(
+            f"the masks need {sum(needed.values()) / 2**30:.0f} GiB, the {engine.device.type} has "
+            f"{there / 2**30:.0f} GiB; most of it is for {widest}, a tap of width {widths[widest]}",
+            hint=f"raise stages.specialise.hidden_dim_factor above {factor}, or tap a narrower layer",
+        )
 
 
 def _check_logits(name: str, network: nn.Module, shapes: list[tuple[int, ...]], answer: Tensor) -> None:

@@ -133,3 +133,13 @@ def test_the_last_good_checkpoint_stays(
     run(tmp_path / "stopped")
     for name in ("student.safetensors", "metrics.jsonl"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_masks_that_no_memory_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "memory_bytes", property(lambda _engine: 4096))
+    with pytest.raises(
+        ConfigError, match=r"the masks need .*GiB.*most of it is for both@fused, a tap of width 12"
+    ) as met:
+        run(tmp_path / "run")
+    assert met.value.hint == "raise stages.specialise.hidden_dim_factor above 2, or tap a narrower layer"
+    assert not (tmp_path / "run").exists()

@@ -125,6 +125,23 @@ def test_bf16_is_the_arithmetic_of_every_stage_and_not_of_scores() -> None:
         seen = {True: set(), False: set()}
 
 
+@pytest.mark.xfail(strict=True, reason="losses are worked out from logits in bfloat16")
+def test_losses_under_bf16_are_those_of_its_logits_and_no_coarser(tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16-mixed"):
+        run(tmp_path / precision, {"precision": precision}, stages=SHORT)
+    rows = {name: stage_rows(tmp_path / name) for name in ("fp32", "bf16-mixed")}
+    for stage, plain in rows["fp32"].items():
+        mixed = rows["bf16-mixed"][stage]
+        assert mixed["loss"] == pytest.approx(plain["loss"], rel=0.02, abs=1e-3), stage
+        assert mixed.get("kl", 0.0) == pytest.approx(plain.get("kl", 0.0), rel=0.05, abs=1e-3), stage
+
+
+def stage_rows(folder: Path) -> dict[str, dict[str, Any]]:
+    """Give the first row of each stage."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {row["stage"]: row for row in reversed(rows) if "loss" in row}
+
+
 def test_fp16_needs_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"engine\.precision is 'fp16-mixed'[\s\S]*on a CPU[\s\S]*take bf16-mixed"):
         run(tmp_path / "run", {"precision": "fp16-mixed"})
@@ -223,6 +240,7 @@ def test_a_compiled_student_trains_as_any_other(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.usefixtures("_forgets_what_was_compiled")
 def test_kernels_of_torch_compile_give_the_same_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "kernels"))
+    monkeypatch.setenv("_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR", "")  # torch sets it and leaves it
     calls: list[int] = []
     compile_in_place = nn.Module.compile
 
