@@ -37,30 +37,66 @@ def expand_inputs(arguments: Sequence[str], spec: Spec) -> Inputs:
     """Find the files to answer for.
 
     Args:
-        arguments: Files, taken whatever they are called, and folders, searched with their sub-folders. Links to folders
-            inside a folder are not followed.
+        arguments: Files, taken whatever they are called; folders, searched with their sub-folders; and patterns with
+            `*`, `?`, `[...]` or `**` (any number of folders), which mean what they match, in sorted order, nothing
+            hidden and nothing twice. Links to folders inside a folder, or matched, are not followed. A path that exists
+            is no pattern.
         spec: What the network sees.
 
     Raises:
-        UsageError: There is no such path, or no file that could be read.
+        UsageError: There is no such path, a pattern matches nothing, or there is no file that could be read.
     """
     inputs = Inputs([], [])
     for argument in arguments:
-        path = Path(argument)
-        try:
-            is_folder = stat.S_ISDIR(path.stat().st_mode)
-        except OSError as problem:
-            raise UsageError(f"{argument}: cannot be read: {problem.strerror}") from None
-        if is_folder:
-            _search(path, readable_suffixes(spec), inputs)
+        if _is_pattern(argument):
+            _add_matches(argument, spec, inputs)
         else:
-            inputs.files.append(path)
+            _add(Path(argument), argument, spec, inputs)
     if not inputs.files:
         raise UsageError(
             f"no file to answer for in: {', '.join(arguments)}",
             hint=f"files ending in {' '.join(readable_suffixes(spec))} are looked for",
         )
     return inputs
+
+
+def _is_pattern(argument: str) -> bool:
+    return any(sign in argument for sign in "*?[") and not os.path.lexists(argument)
+
+
+def _add_matches(pattern: str, spec: Spec, inputs: Inputs) -> None:
+    # A pattern that ends with ** means whole folders, as their names do.
+    wanted = Path(pattern.removesuffix("/**") if pattern.endswith("/**") else pattern)
+    try:
+        matches = sorted(Path(wanted.anchor).glob(str(wanted.relative_to(wanted.anchor))))
+    except (ValueError, NotImplementedError, OSError) as problem:
+        raise UsageError(f"{pattern}: no pattern that can be searched: {problem}") from None
+    visible = [each for each in matches if not _is_hidden(each, wanted)]
+    if not visible:
+        raise UsageError(f"{pattern}: matches nothing")
+    found = Inputs([], [])
+    for path in visible:
+        if not (path.is_symlink() and path.is_dir()):
+            _add(path, str(path), spec, found)
+    inputs.files.extend(dict.fromkeys(found.files))
+    inputs.skipped.extend(dict.fromkeys(found.skipped))
+
+
+def _is_hidden(match: Path, pattern: Path) -> bool:
+    """Say whether a name with a dot in front was matched by a wildcard: a pattern that writes the dot means it."""
+    named = set(pattern.parts)
+    return any(part.startswith(".") and part not in named for part in match.parts) and not pattern.name.startswith(".")
+
+
+def _add(path: Path, argument: str, spec: Spec, inputs: Inputs) -> None:
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except OSError as problem:
+        raise UsageError(f"{argument}: cannot be read: {problem.strerror}") from None
+    if is_folder:
+        _search(path, readable_suffixes(spec), inputs)
+    else:
+        inputs.files.append(path)
 
 
 def _search(folder: Path, suffixes: tuple[str, ...], inputs: Inputs) -> None:

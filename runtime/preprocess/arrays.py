@@ -73,7 +73,8 @@ def decoded_sound(values: NDArray[Any], rate_hz: int, source: str) -> Decoded:
 
 def _full_scale_one(columns: NDArray[Any], source: str) -> NDArray[np.float32]:
     if columns.dtype == np.int16:
-        exact: NDArray[np.float32] = columns.astype(np.float32) / _INT16_FULL_SCALE
+        exact: NDArray[np.float32] = columns.astype(np.float32)
+        exact /= _INT16_FULL_SCALE  # in place: an hour of sound is large
         return exact
     if columns.dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:
         raise SampleError(

@@ -16,11 +16,15 @@ _MAX_FILE_BYTES = MAX_IMAGE_PIXELS * 4 + (1 << 16)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Markers that start a frame and so carry its size; C4, C8 and CC in between are tables.
 _JPEG_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_END = b"\xff\xd9"
 _JPEG_MARKERS_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 def decode_image_file(path: Path) -> Decoded:
     """Decode a PNG, JPEG or BMP file to 8-bit BGR, upright by its EXIF orientation, transparency dropped.
+
+    Of 16 bits the upper 8 are kept; palettes, grey, black and white, and CMYK become colours; of an animated PNG the
+    first picture is taken.
 
     Args:
         path: The file; its content decides the format.
@@ -36,6 +40,8 @@ def decode_image_file(path: Path) -> Decoded:
         raise SampleError(f"{path}: more than {_MAX_FILE_BYTES} bytes, the limit for a picture")
     try:
         width, height = _size_from_header(content)
+    except EOFError:
+        raise SampleError(f"{path}: truncated: the end of the picture is missing") from None
     except (struct.error, ValueError):
         raise SampleError(f"{path}: not a complete PNG, JPEG or BMP picture") from None
     if not 0 < width * height <= MAX_IMAGE_PIXELS:
@@ -52,7 +58,10 @@ def decode_image_file(path: Path) -> Decoded:
 
 
 def _size_from_header(content: bytes) -> tuple[int, int]:
-    """Width and height; ValueError or struct.error where the format is unknown or the header incomplete."""
+    """Width and height.
+
+    ValueError or struct.error: the format is unknown or the header incomplete. EOFError: the end is missing.
+    """
     if content.startswith(_PNG_SIGNATURE):
         width, height = struct.unpack_from(">II", content, 16)
         return width, height
@@ -77,6 +86,9 @@ def _size_from_jpeg(content: bytes) -> tuple[int, int]:
             position += 2
         elif marker in _JPEG_FRAME_MARKERS:
             height, width = struct.unpack_from(">HH", content, position + 5)
+            # Older OpenCV fills what is missing with grey. In compressed data FF D9 stands for the end alone.
+            if content.find(_JPEG_END, position) < 0:
+                raise EOFError("no end marker")
             return width, height
         else:
             position += 2 + struct.unpack_from(">H", content, position + 2)[0]

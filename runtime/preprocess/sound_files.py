@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mstedge.errors import MissingPackageError, SampleError
 from mstedge.runtime.preprocess.arrays import decoded_sound
 from mstedge.runtime.preprocess.decoded import Decoded
+from mstedge.runtime.preprocess.soundfile_package import opened_by_soundfile, require_whole
 from mstedge.runtime.preprocess.wav import check_sound_header, read_wav
 
 
@@ -19,7 +19,7 @@ def decode_sound_file(path: Path) -> Decoded:
 
     Args:
         path: WAV (PCM of 8, 16, 24, 32 bits or float) without any package; FLAC, OGG, MP3 and the rarer WAV
-            encodings through soundfile.
+            encodings (RF64, A-law) through soundfile.
 
     Raises:
         SampleError: It is damaged, truncated, empty or longer than the limit.
@@ -32,21 +32,9 @@ def decode_sound_file(path: Path) -> Decoded:
 
 
 def _read_with_soundfile(path: Path) -> tuple[NDArray[np.float32], int]:
-    try:
-        import soundfile  # noqa: PLC0415  plain WAV files do without it
-    except (ImportError, OSError):  # OSError: the package is there, its C library is not
-        raise MissingPackageError("soundfile", purpose=f"reading {path}", extra="audio") from None
-    try:
-        with path.open("rb") as stream, soundfile.SoundFile(stream) as recording:
-            announced = recording.frames
-            check_sound_header(path, announced, recording.channels, recording.samplerate)
-            samples: NDArray[Any] = recording.read(announced, dtype="float32", always_2d=True)
-            # The length that an MP3 announces is an estimate; elsewhere less means that the end is missing.
-            if len(samples) < announced and recording.format not in {"MP3", "MPEG"}:
-                raise SampleError(
-                    f"{path}: truncated: its header announces {announced} samples, {len(samples)} are there"
-                )
-            return samples, recording.samplerate
-    except soundfile.SoundFileError as problem:
-        reason = str(problem).rpartition(">: ")[2]  # what it says of the stream it was given means nothing to a user
-        raise SampleError(f"{path}: cannot be decoded: {reason}") from None
+    with opened_by_soundfile(path) as recording:
+        announced = recording.frames
+        check_sound_header(path, announced, recording.channels, recording.samplerate)
+        samples: NDArray[Any] = recording.read(announced, dtype="float32", always_2d=True)
+        require_whole(path, recording, len(samples))
+        return samples, recording.samplerate

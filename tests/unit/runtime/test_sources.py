@@ -57,6 +57,44 @@ def test_nothing_to_read_says_what_is_looked_for(tmp_path: Path) -> None:
     assert readable_suffixes(SPECS["array"]) == (".npy",)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.wav", ["b.wav"]),
+        ("?.[wW]*", ["a.WAV", "b.wav"]),
+        ("**/*.flac", ["deep/er/c.flac"]),
+        ("**/*.[wf]*", ["b.wav", "deep/er/c.flac"]),
+        ("deep/*", ["deep/er/c.flac", "deep/picture.png"]),
+        ("**", ["a.WAV", "b.wav", "deep/er/c.flac"]),
+        ("._*", ["._b.wav"]),
+        ("*.txt", ["notes.txt"]),
+    ],
+)
+def test_patterns_mean_what_they_match_once_and_sorted(tree: Path, pattern: str, names: list[str]) -> None:
+    (tree / "deep" / "loop").symlink_to(tree)
+    found = [path.relative_to(tree).as_posix() for path in expand_inputs([f"{tree}/{pattern}"], AUDIO).files]
+    assert sorted(found) == sorted(names)
+    assert len(found) == len(set(found))
+
+
+def test_patterns_may_be_relative(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    assert expand_inputs(["*.wav", "./deep/**/*.flac"], AUDIO).files == [Path("b.wav"), Path("deep/er/c.flac")]
+
+
+def test_file_whose_name_looks_like_a_pattern_is_that_file(tree: Path) -> None:
+    (tree / "take[1].wav").write_bytes(b"x")
+    (tree / "take1.wav").write_bytes(b"x")
+    assert expand_inputs([str(tree / "take[1].wav")], AUDIO).files == [tree / "take[1].wav"]
+    assert expand_inputs([str(tree / "take[1]*")], AUDIO).files == [tree / "take1.wav"]
+
+
+@pytest.mark.parametrize("pattern", ["*.ogg", "nowhere/*", "[b", "**b/x"])
+def test_pattern_that_matches_nothing(tree: Path, pattern: str) -> None:
+    with pytest.raises(UsageError, match=r"matches nothing|no pattern that can be searched"):
+        expand_inputs([str(tree / pattern)], AUDIO)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
 def test_folder_that_cannot_be_searched(tree: Path) -> None:
     (tree / "deep").chmod(0)

@@ -1,0 +1,1 @@
+"""Where live data comes from: microphones, cameras, video files and samples on a pipe."""

@@ -1,0 +1,1 @@
+"""Where answers go: a table, JSON lines, CSV, a function, and pictures of dense answers."""
