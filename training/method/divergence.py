@@ -94,13 +94,19 @@ def check_finite(learning: Mapping[str, nn.Module], score: float | None, *, wher
     """
     for name, module in learning.items():
         for key, value in module.state_dict().items():
-            if value.is_floating_point() and not math.isfinite(float(value.sum(dtype=torch.float64))):
+            if value.is_floating_point() and value.numel() and not _all_finite(value):
                 raise DivergedError(f"{where}: {name} holds {_first_bad(value)} in {key}", hint=_HINT)
     if score is not None and not math.isfinite(score):
         raise DivergedError(f"{where}: the validation score is {score}", hint=_HINT)
 
 
 _HINT = "lower the learning rate; the last good checkpoint stays"
+
+
+def _all_finite(value: Tensor) -> bool:
+    """Look at the least and the largest value, which are NaN if one is: neither makes a copy of a large weight."""
+    low, high = value.aminmax()
+    return math.isfinite(float(low)) and math.isfinite(float(high))
 
 
 def _first_bad(value: Tensor) -> float:

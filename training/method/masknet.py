@@ -79,16 +79,21 @@ class MaskNet(nn.Module):
 def collapse_is_faster(reduced: Tensor) -> bool:
     """Pick the path of a MaskNet's attention by what was measured; both give the same mask but for rounding.
 
-    CPU-milliseconds of one thread for 32 rows in float32 (torch 2.13, x86-64 shared with other work, least of 3 to 8),
-    plain -> collapsed, and how much the resident memory grew:
+    CPU-milliseconds of one thread for 32 rows in float32 (torch 2.13, x86-64 with AVX-512, shared with other work,
+    least of 4 to 12), plain -> collapsed; gradients are whole, as without `FactoredLinear`'s factors:
 
-    | width | mask alone | mask, backward | MiB alone | MiB with backward |
-    |---|---|---|---|---|
-    | 84 | 3.5 -> 3.3 | 11.3 -> 12.8 | 8 -> 14 | 19 -> 19 |
-    | 298 | 75 -> 55 | 254 -> 211 | 42 -> 47 | 129 -> 104 |
-    | 596 | 521 -> 316 | 1796 -> 1448 | 157 -> 99 | 651 -> 512 |
+    | width, hidden_dim_factor | forward | forward and backward |
+    |---|---|---|
+    | 84, 2 | 2.6 -> 4.4 | 9.3 -> 11.0 |
+    | 128, 2 | 6.2 -> 6.1 | 18 -> 16 |
+    | 160, 8 | 3.8 -> 4.7 | 11.3 -> 12.5 |
+    | 192, 8 | 5.6 -> 5.8 | 16 -> 15 |
+    | 256, 2 | 33 -> 21 | 100 -> 56 |
+    | 298, 2 | 52 -> 29 | 177 -> 90 |
+    | 596, 2 | 550 -> 292 | 1846 -> 1046 |
+    | 1024, 8 | 379 -> 289 | 1384 -> 1016 |
 
-    Below about 200 there is little to gain, so narrow taps keep torch's own path and results that repeat bit for bit.
+    Below about 200 there is little to gain, so narrow taps keep torch's own path.
     Where it was not measured, on a GPU or under autocast, the plain path stays.
 
     Args:

@@ -123,7 +123,7 @@ def test_scores_too_large_for_exp_are_those_of_the_plain_path() -> None:
     torch.testing.assert_close(gradient, plain_gradient, rtol=1e-8, atol=1e-8 * float(plain_gradient.abs().max()))
 
 
-def test_wide_taps_collapse_narrow_ones_repeat_bit_for_bit() -> None:
+def test_wide_taps_collapse_narrow_ones_take_the_plain_path() -> None:
     assert not collapse_is_faster(torch.zeros(32, 128))
     assert collapse_is_faster(torch.zeros(32, 298))
     with torch.autocast("cpu", dtype=torch.bfloat16):
