@@ -51,12 +51,14 @@ class BackendState(Record, frozen=True, kw_only=True):
         available: Whether it can be used here.
         reason: Why, or why not.
         hint: What would make it available.
+        devices: What can be asked for with --device.
     """
 
     name: str
     available: bool
     reason: str
     hint: str | None = None
+    devices: tuple[str, ...] = ()
 
 
 class CacheState(Record, frozen=True, kw_only=True):
@@ -110,7 +112,7 @@ _PACKAGES = (
     _Package("typer", "typer", ("typer",), "the command line", None),
     _Package("onnxruntime", "onnxruntime", _ONNXRUNTIME, "predict, verify, bench, export", "onnxruntime"),
     _Package("openvino", "openvino", ("openvino",), "bundles for openvino: export, predict, verify", "openvino"),
-    _Package("tensorrt", "tensorrt", TENSORRT, "build, on the GPU that runs the engine", "tensorrt", "tensorrt"),
+    _Package("tensorrt", "tensorrt", TENSORRT, "build and run engines, on a GPU", "tensorrt", "tensorrt"),
     _Package(
         "tensorrt-rtx", "tensorrt_rtx_bindings", TENSORRT_RTX, "build, also without a GPU", "tensorrt", "tensorrt-rtx"
     ),
@@ -238,4 +240,5 @@ def _backend_states() -> Iterable[BackendState]:
         return
     for name, backend in BACKENDS.items():
         found = backend.available()
-        yield BackendState(name=name, available=found.available, reason=found.reason, hint=found.hint)
+        devices = backend.devices() if found.available else ()
+        yield BackendState(name=name, available=found.available, reason=found.reason, hint=found.hint, devices=devices)

@@ -19,6 +19,15 @@ _ARITHMETIC = {
 }
 # Layers that hold, move or convert values, and compute nothing with them.
 _NOT_COMPUTING = {"Const", "Input", "Output", "Reorder", "Convert", "Reshape", "FakeQuantize"}
+_SETTINGS = {
+    "threads": "INFERENCE_NUM_THREADS",
+    "streams": "NUM_STREAMS",
+    "hint": "PERFORMANCE_HINT",
+    "execution mode": "EXECUTION_MODE_HINT",
+    "inference precision": "INFERENCE_PRECISION_HINT",
+    "pinning": "ENABLE_CPU_PINNING",
+    "hyper-threading": "ENABLE_HYPER_THREADING",
+}
 _ABOUT_ITSELF = ("Exception from ", "Check '", "FrontEnd API failed", "Model wasn't", "Summary:", "Converting input")
 
 
@@ -44,6 +53,34 @@ def arithmetic_of(compiled: Any) -> str:
     return " and ".join(sorted(name for name in found if name is not None)) or "nothing"
 
 
+def settings_of(compiled: Any) -> dict[str, str]:
+    """Read back what a compiled model runs with: whatever of it its device tells."""
+    found = {title: reported(compiled, name) for title, name in _SETTINGS.items()}
+    return {title: _plain(value) for title, value in found.items() if value is not None}
+
+
+def threads_of(compiled: Any) -> int:
+    """Read the threads of one inference; devices other than the CPU compute with none of the host's but the caller."""
+    return max(1, int(reported(compiled, "INFERENCE_NUM_THREADS") or 1))
+
+
+def reported(compiled: Any, name: str) -> Any:
+    """Read a property of a compiled model, or of the first device below it, as AUTO and its like have one.
+
+    Returns:
+        The value, or none where nobody tells.
+    """
+    try:
+        return compiled.get_property(name)
+    except RuntimeError:
+        pass
+    try:
+        devices = compiled.get_property("DEVICE_PROPERTIES")
+    except RuntimeError:
+        return None
+    return next((told[name] for told in devices.values() if name in told), None)
+
+
 def problem_of(problem: Exception) -> str:
     """Take the line of a complaint that tells what is wrong; those before it name OpenVINO's source files."""
     lines = [line.strip(" -") for line in str(problem).splitlines()]
@@ -55,3 +92,10 @@ def _sizes(shape: Any) -> tuple[int | None, ...]:
     if shape.rank.is_dynamic:
         return ()
     return tuple(None if size.is_dynamic else size.get_length() for size in shape)
+
+
+def _plain(value: Any) -> str:
+    """Write a property in small words; OpenVINO's enumerations write their class before the value."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(getattr(value, "name", None) or getattr(value, "to_string", value.__str__)()).rpartition(".")[2].lower()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mstedge.engine_build import BatchProfile
 from mstedge.errors import BundleError, MachineError
+from mstedge.runtime.backends.tensors import EngineTensor as DescribedTensor
+from mstedge.runtime.backends.tensors import require_tensor
 from mstedge.runtime.trt.layers import layers_of, tensors_of
 from mstedge.runtime.trt.messages import errors_in, logger_of, warnings_in
 from mstedge.runtime.trt.precision_proof import prove_precision
@@ -149,17 +151,13 @@ def _add_profile(builder: Any, config: Any, profile: BatchProfile, *, library: T
 
 def _check_tensors(found: tuple[EngineTensor, ...], network: Network) -> None:
     """Require the one input and the one output that the manifest names, with a free batch."""
-    wanted = [
-        (each.name, mode, each.dtype, (-1, *each.shape))
-        for each, mode in ((network.input, "input"), (network.output, "output"))
-    ]
-    if [(each.name, each.mode, each.dtype, each.shape) for each in found] == wanted:
-        return
-    shown = ", ".join(f"{each.mode} {each.name!r} {each.dtype} {list(each.shape)}" for each in found) or "none"
-    expected = ", ".join(f"{mode} {name!r} {dtype} {list(shape)}" for name, mode, dtype, shape in wanted)
-    raise BundleError(
-        f"TensorRT finds other tensors in the model than the manifest names: {shown}; expected {expected}"
-    )
+    for mode, wanted in (("input", network.input), ("output", network.output)):
+        require_tensor(mode, [_described(each) for each in found if each.mode == mode], wanted)
+
+
+def _described(tensor: EngineTensor) -> DescribedTensor:
+    sizes = tuple(None if size < 0 else size for size in tensor.shape)
+    return DescribedTensor(name=tensor.name, kind=tensor.dtype, sizes=sizes)
 
 
 def _made(call: Any, *arguments: Any, library: TensorRt, logger: Any) -> Any:

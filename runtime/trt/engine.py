@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mstedge.engine_build import EngineBuild
 from mstedge.errors import BundleError, UsageError
 from mstedge.manifest import SUMS_NAME
 from mstedge.runtime.predictor import network_of
-from mstedge.runtime.trt.builder import build_engine
-from mstedge.runtime.trt.layers import count_dtypes, count_kinds
-from mstedge.runtime.trt.store import (
-    engine_folder,
-    engine_key,
-    read_timing_cache,
-    write_copy,
-    write_engine,
-    write_timing_cache,
-)
+from mstedge.runtime.trt.making import keep_engine, made_engine
+from mstedge.runtime.trt.private_files import locked
+from mstedge.runtime.trt.store import BUILD_LOCK, engine_folder, read_timing_cache, write_copy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mstedge.engine_build import EngineBuild
     from mstedge.engine_recipe import EngineRecipe
-    from mstedge.manifest import Manifest
+    from mstedge.runtime.backends.protocol import Network
     from mstedge.runtime.bundle import Bundle
-    from mstedge.runtime.trt.builder import BuiltEngine
     from mstedge.runtime.trt.library import TensorRt
 
 
@@ -92,62 +83,27 @@ def make_engine(bundle: Bundle, library: TensorRt, *, output: Path | None = None
     recipe = require_engine_target(bundle)
     if output is not None:
         require_place(output, bundle)
+    network = network_of_engine(bundle, recipe)
     folder = engine_folder()
-    built = _built(bundle, library, recipe, read_timing_cache(folder, library))
-    model_sha256 = bundle.digests[bundle.manifest.model]
-    record = _record(built, bundle.manifest, recipe, model_sha256)
-    write_timing_cache(folder, library, built.timing_cache)
-    plan = write_engine(folder, engine_key(model_sha256, recipe, library), built.plan, record)
+    with locked(folder / BUILD_LOCK):
+        try:
+            made = made_engine(network, library, read_timing_cache(folder, library))
+        except BundleError as problem:
+            raise _refused(bundle, problem) from None
+        plan = keep_engine(folder, library, made)
     if output is not None:
-        write_copy(output, built.plan, record)
-    return KeptEngine(plan=plan, record=record)
+        write_copy(output, made.plan, made.record)
+    return KeptEngine(plan=plan, record=made.record)
 
 
-def _built(bundle: Bundle, library: TensorRt, recipe: EngineRecipe, timing_cache: bytes) -> BuiltEngine:
+def network_of_engine(bundle: Bundle, recipe: EngineRecipe) -> Network:
+    """Take the network out of a bundle, with all that building its engine needs."""
     manifest = bundle.manifest
-    try:
-        return build_engine(library, network_of(bundle), recipe, timing_cache=timing_cache)
-    except BundleError as problem:
-        hint = problem.hint
-        if manifest.quantisation is not None and manifest.quantisation.form == "uint8":
-            hint = "its int8 graph has uint8 activations, which are for ONNX Runtime: export again with --target trt"
-        raise BundleError(f"{bundle.folder / manifest.model}: {problem.message}", hint=hint) from None
+    return replace(network_of(bundle), recipe=recipe, name=manifest.name, kept=len(manifest.kept))
 
 
-def _record(built: BuiltEngine, manifest: Manifest, recipe: EngineRecipe, model_sha256: str) -> EngineBuild:
-    return EngineBuild(
-        name=manifest.name,
-        library=built.library.name,
-        version=built.library.version,
-        gpu=built.library.gpu,
-        model_sha256=model_sha256,
-        precision=manifest.precision,
-        recipe=recipe,
-        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
-        plan_bytes=len(built.plan),
-        tensors=built.tensors,
-        profile=built.profile,
-        layers=count_kinds(built.layers),
-        dtypes=count_dtypes(built.layers),
-        weighted_layers=built.proof.weighted,
-        proved_layers=built.proof.proved,
-        notes=(*built.library.notes, *built.notes, *_notes_on_precision(built, manifest)),
-        warnings=built.warnings,
-        seconds=built.seconds,
-        parity_reason=_why_pending(built.library),
-    )
-
-
-def _notes_on_precision(built: BuiltEngine, manifest: Manifest) -> tuple[str, ...]:
-    """Tell of layers that stay in fp32 although the manifest does not name them."""
-    left = built.proof.weighted - built.proof.proved
-    if left <= len(manifest.kept):
-        return ()
-    kept = f"the manifest names {len(manifest.kept)} that shall" if manifest.kept else "the manifest names none"
-    return (f"{left} of {built.proof.weighted} layers with weights do not compute in {manifest.precision}: {kept}",)
-
-
-def _why_pending(library: TensorRt) -> str:
-    if library.gpu is None:
-        return "no GPU here, so the engine cannot run"
-    return "running engines comes with the tensorrt backend"
+def _refused(bundle: Bundle, problem: BundleError) -> BundleError:
+    manifest, hint = bundle.manifest, problem.hint
+    if manifest.quantisation is not None and manifest.quantisation.form == "uint8":
+        hint = "its int8 graph has uint8 activations, which are for ONNX Runtime: export again with --target trt"
+    return BundleError(f"{bundle.folder / manifest.model}: {problem.message}", hint=hint)

@@ -1,4 +1,4 @@
-"""Ask the CUDA driver what the first GPU is, and print it as JSON. Run as a script of its own.
+"""Ask the CUDA driver what a GPU is, and print it as JSON. Run as a script of its own.
 
 It never runs inside the process that wants to know: a driver that does not fit its kernel module may end the process,
 and a process that has initialised CUDA can no longer fork.
@@ -14,14 +14,15 @@ _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
 _NAME_BYTES = 256
 
 
-def main(library: str) -> int:
+def main(library: str, number: str = "0") -> int:
     """Print `{"name": ..., "compute_capability": ...}`, or `{"reason": ...}` where there is no GPU.
 
     Args:
         library: The driver's library, as the system's loader finds it.
+        number: Which GPU, as CUDA counts them.
     """
     try:
-        found = _first_gpu(ctypes.CDLL(library))
+        found = _gpu(ctypes.CDLL(library), int(number))
     except OSError:
         found = {"reason": f"the NVIDIA driver's library {library} cannot be loaded"}
     except (_RefusedError, AttributeError) as problem:
@@ -34,11 +35,11 @@ class _RefusedError(Exception):
     pass
 
 
-def _first_gpu(cuda: ctypes.CDLL) -> dict[str, str]:
+def _gpu(cuda: ctypes.CDLL, number: int) -> dict[str, str]:
     _call(cuda, "cuInit", 0)
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     name = ctypes.create_string_buffer(_NAME_BYTES)
-    _call(cuda, "cuDeviceGet", ctypes.byref(device), 0)
+    _call(cuda, "cuDeviceGet", ctypes.byref(device), number)
     _call(cuda, "cuDeviceGetName", name, _NAME_BYTES, device)
     _call(cuda, "cuDeviceGetAttribute", ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, device)
     _call(cuda, "cuDeviceGetAttribute", ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, device)

@@ -62,7 +62,7 @@ def _sorted_counts(counts: Counter[str]) -> dict[str, int]:
 
 
 def _tensor(tensor: Any, mode: Any) -> EngineTensor:
-    return EngineTensor(name=tensor.name, mode=mode, dtype=_dtype(tensor), shape=tuple(tensor.shape))
+    return EngineTensor(name=tensor.name, mode=mode, dtype=dtype_word(tensor.dtype), shape=tuple(tensor.shape))
 
 
 def _layer(layer: Any) -> Layer:
@@ -73,10 +73,11 @@ def _layer(layer: Any) -> Layer:
         kind=layer.type.name,
         inputs=tuple(tensor.name for tensor in taken if tensor is not None),  # an optional input may be absent
         outputs=tuple(tensor.name for tensor in given),
-        dtype=_dtype(given[0]) if given else "none",
+        dtype=dtype_word(given[0].dtype) if given else "none",
     )
 
 
-def _dtype(tensor: Any) -> str:
-    name: str = tensor.dtype.name
+def dtype_word(dtype: Any) -> str:
+    """Write one of TensorRT's types in numpy's words."""
+    name: str = dtype.name
     return _DTYPES.get(name, name.lower())

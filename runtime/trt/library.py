@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mstedge.errors import MachineError, first_line
+from mstedge.runtime.trt.gpu import driver_release
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,6 +42,7 @@ class TensorRt:
         version: Its version.
         module: Its Python module.
         gpu: The GPU that engines will be for; none where there is none.
+        driver: What stands between CUDA and that: its driver's release, or a Jetson's.
         notes: Why it was taken and not the other.
     """
 
@@ -48,6 +50,7 @@ class TensorRt:
     version: str
     module: Any
     gpu: Gpu | None
+    driver: str = "unknown"
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,7 +109,8 @@ def _loaded(name: LibraryName, found: GpuState, l4t: str | None) -> TensorRt:
     if numbers < _LEAST[name]:
         least = ".".join(str(number) for number in _LEAST[name])
         raise MachineError(f"{title} {version} is installed: mstedge builds with {least} or newer", hint=_OTHER_WAY)
-    return TensorRt(name=name, version=version, module=module, gpu=found.gpu)
+    driver = "none" if found.gpu is None else driver_release(l4t)
+    return TensorRt(name=name, version=version, module=module, gpu=found.gpu, driver=driver)
 
 
 def _is_installed(name: LibraryName) -> bool:

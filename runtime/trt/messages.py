@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from typing import Any
 
 _HEARD = frozenset({"INTERNAL_ERROR", "ERROR", "WARNING"})
 _MOST_MESSAGES = 50
+_MOST_KEPT = 500  # a device that complains with every answer does so for years
 _LONGEST_MESSAGE = 400
 
 
@@ -24,7 +26,7 @@ def logger_of(module: Any) -> Any:
     class CollectingLogger(module.ILogger):  # type: ignore[misc]  # it has no types
         def __init__(self) -> None:
             module.ILogger.__init__(self)
-            self.heard: list[tuple[str, str]] = []
+            self.heard: deque[tuple[str, str]] = deque(maxlen=_MOST_KEPT)
 
         def log(self, severity: Any, text: str) -> None:
             if severity.name in _HEARD:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from bundle_factory import LABELS, logits_of, model_of, network_weights
 
-from mstedge.errors import BundleError, SampleError, UsageError
+from mstedge.errors import BundleError, MachineError, SampleError, UsageError
 from mstedge.manifest import Tensor
 from mstedge.runtime.backends import BACKENDS, EngineOptions, Network, backend_named, usable_cores
 from mstedge.specs import ArraySpec
@@ -53,11 +54,17 @@ class BackendContract:
         return self.loaded(backend, a_model())
 
     def loaded(
-        self, backend: Backend, model: onnx.ModelProto | bytes, *, threads: int | None = None, **tensors: Tensor
+        self,
+        backend: Backend,
+        model: onnx.ModelProto | bytes,
+        *,
+        threads: int | None = None,
+        options: EngineOptions | None = None,
+        **tensors: Tensor,
     ) -> EngineSession:
         content = model if isinstance(model, bytes) else model.SerializeToString()
         network = self.network(content, tensors.get("input", INPUT), tensors.get("output", OUTPUT))
-        return backend.load(network, EngineOptions(threads=threads))
+        return backend.load(network, options or EngineOptions(threads=threads))
 
     def network(self, content: bytes, taken: Tensor, given: Tensor) -> Network:
         """Wrap a model for the backend; a backend that runs another form than ONNX overrides this."""
@@ -111,6 +118,54 @@ class BackendContract:
 
     def test_uses_every_usable_core_unless_told_otherwise(self, session: EngineSession) -> None:
         assert session.threads == usable_cores()
+
+    def test_settings_in_force_are_told_in_words(self, session: EngineSession) -> None:
+        assert all(isinstance(key, str) and isinstance(value, str) and value for key, value in session.settings.items())
+        assert "affinity" in session.settings
+        assert len(session.settings) > 3
+
+    def test_nothing_is_noted_where_all_is_as_asked(self, backend: Backend) -> None:
+        again = [self.loaded(backend, a_model(), threads=1) for _ in range(2)]
+        assert again[-1].notes == ()
+
+    def test_closed_session_refuses_and_closing_twice_does_no_harm(self, session: EngineSession) -> None:
+        session.run(some_features(1))
+        session.close()
+        session.close()
+        with pytest.raises(UsageError, match=rf"the session of {self.name} \S+ is closed"):
+            session.run(some_features(1))
+
+    def test_closing_waits_for_nobody_and_harms_nobody(self, session: EngineSession) -> None:
+        features = some_features(1)
+        expected, wrong = session.run(features), []
+
+        def run_until_closed() -> None:
+            try:
+                while True:
+                    wrong.extend([found for found in [session.run(features)] if not np.array_equal(found, expected)])
+            except UsageError:
+                return
+
+        with ThreadPoolExecutor(4) as pool:
+            runs = [pool.submit(run_until_closed) for _ in range(4)]
+            time.sleep(0.05)
+            session.close()
+        assert all(run.exception() is None for run in runs)
+        assert wrong == []
+
+    def test_devices_that_can_be_asked_for_can_be_had(self, backend: Backend) -> None:
+        assert backend.devices()
+        for device in backend.devices():
+            session = self.loaded(backend, a_model(), options=EngineOptions(device=device))
+            assert session.device.upper().startswith(device.upper())
+
+    def test_device_that_is_not_known_is_refused(self, backend: Backend) -> None:
+        with pytest.raises((UsageError, MachineError), match=r"(?i)no-such-device"):
+            self.loaded(backend, a_model(), options=EngineOptions(device="no-such-device"))
+
+    def test_cores_that_are_not_there_are_refused(self, backend: Backend) -> None:
+        with pytest.raises(MachineError, match=r"cores \[4095\] were asked for: this process may use"):
+            self.loaded(backend, a_model(), options=EngineOptions(affinity=(4095,)))
 
     def test_refuses_no_threads(self) -> None:
         with pytest.raises(UsageError, match="threads is 0: expected 1 or more"):

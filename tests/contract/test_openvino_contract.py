@@ -16,6 +16,7 @@ from bundle_factory import logits_of
 
 from mstedge.errors import BundleError, CheckFailedError, MachineError, MissingPackageError
 from mstedge.runtime.backends import Backend, EngineOptions, EngineSession, Network, backend_named
+from mstedge.runtime.backends.openvino import _request_of
 from mstedge.runtime.backends.openvino_import import _hidden
 
 if TYPE_CHECKING:
@@ -85,8 +86,11 @@ class TestOpenVino(BackendContract):
         assert os.sched_getaffinity(0) == before
 
     def test_every_thread_has_a_request_of_its_own(self, session: EngineSession) -> None:
-        requests = [session._request(), session._request()]
-        other = threading.Thread(target=lambda: requests.append(session._request()))
+        def request() -> object:
+            return _request_of(session._compiled, session._of_thread)
+
+        requests = [request(), request()]
+        other = threading.Thread(target=lambda: requests.append(request()))
         other.start()
         other.join()
         assert requests[0] is requests[1]

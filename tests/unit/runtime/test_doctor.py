@@ -60,7 +60,8 @@ def test_this_installation_is_healthy_and_its_engine_usable():
     assert report.healthy
     assert report.problems == ()
     assert _package("numpy").version == importlib.metadata.version("numpy")
-    assert [each.name for each in report.backends] == ["onnxruntime", "openvino"]
+    assert [each.name for each in report.backends] == ["onnxruntime", "openvino", "tensorrt"]
+    assert report.backends[0].devices[0] == "cpu"
     assert all(each.available or each.hint for each in report.backends)
     assert report.backends[0].available
     assert importlib.metadata.version("onnxruntime") in report.backends[0].reason

@@ -133,21 +133,21 @@ def test_int8_is_int8_and_the_rest_float32():
 
 
 def test_a_cpu_without_float16_is_told_float32(monkeypatch: pytest.MonkeyPatch):
-    from mstedge.runtime.backends import openvino
+    from mstedge.runtime.backends import openvino_devices
 
     told = []
-    original = openvino._precision_settings
+    original = openvino_devices._precision_settings
 
     class FakeCore:
         def get_property(self, device: str, name: str) -> list[str]:
             assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
             return ["FP32", "INT8", "BIN", "EXPORT_IMPORT"]
 
-    def without_float16(_core: object, precision: Precision) -> dict[str, str]:
-        told.append(original(FakeCore(), precision))
+    def without_float16(_core: object, device: str, precision: Precision) -> dict[str, str]:
+        told.append(original(FakeCore(), device, precision))
         return told[-1]
 
-    monkeypatch.setattr(openvino, "_precision_settings", without_float16)
+    monkeypatch.setattr(openvino_devices, "_precision_settings", without_float16)
     session = loaded(half_from_graph(graph()), "fp16")
     assert told == [{"INFERENCE_PRECISION_HINT": "f32"}]
     assert session.arithmetic == "float32"

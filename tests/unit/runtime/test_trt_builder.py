@@ -64,18 +64,18 @@ def graph_of(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> b
 
 class TestRefuses:
     def test_other_name_than_the_manifest(self, rtx: TensorRt) -> None:
-        with pytest.raises(BundleError, match=r"input 'features' float32 \[-1, 6\].*expected input 'sound'"):
+        with pytest.raises(BundleError, match=r"the inputs \['features'\]: the manifest says \['sound'\]"):
             build_engine(rtx, replace(network(), input=Tensor(name="sound", shape=(6,))), EngineRecipe())
 
     def test_other_shape_than_the_manifest(self, rtx: TensorRt) -> None:
-        with pytest.raises(BundleError, match=r"output 'logits' float32 \[-1, 3\].*expected .*\[-1, 4\]"):
+        with pytest.raises(BundleError, match=r"output 'logits' has shape \[\?, 3\]: expected \[batch, 4\]"):
             build_engine(rtx, replace(network(), output=Tensor(name="logits", shape=(4,))), EngineRecipe())
 
     def test_batch_that_is_frozen(self, rtx: TensorRt) -> None:
         model = onnx.load_from_string(FP32)
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_value = 1
-        with pytest.raises(BundleError, match=r"input 'features' float32 \[1, 6\]"):
+        with pytest.raises(BundleError, match=r"input 'features' has shape \[1, 6\]: .*batch of any size"):
             build_engine(rtx, network(model.SerializeToString()), EngineRecipe())
 
     def test_uint8_activations_by_node_and_reason(self, rtx: TensorRt) -> None:

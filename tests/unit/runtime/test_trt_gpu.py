@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mstedge.engine_build import Gpu
-from mstedge.runtime.trt.gpu import find_gpu
+from mstedge.runtime.trt.gpu import driver_release, find_gpu
 
 # The driver's functions as CUDA's documentation declares them.
 FAKE_DRIVER = """
@@ -62,3 +62,28 @@ def test_library_that_is_no_driver() -> None:
     found = find_gpu("libc.so.6")
     assert found.gpu is None
     assert "cuInit" in found.reason
+
+
+def test_gpu_that_was_asked_for_is_the_one_that_is_asked_about(tmp_path: Path) -> None:
+    # The made-up driver answers for the first device only, with the number of any other as its error.
+    assert find_gpu(driver(tmp_path), number=3) == (None, "the NVIDIA driver's cuDeviceGetName gave error 3")
+
+
+@pytest.mark.parametrize(
+    ("text", "release"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\n", "550.54.14"),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  580.65.06  Release Build  (root@host)\n",
+            "580.65.06",
+        ),
+        ("something else\n", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_release_of_the_driver(tmp_path: Path, text: str | None, release: str) -> None:
+    if text is not None:
+        (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+        (tmp_path / "proc/driver/nvidia/version").write_text(text)
+    assert driver_release(None, tmp_path) == release
+    assert driver_release("36.4.7", tmp_path) == "L4T 36.4.7"
