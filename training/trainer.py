@@ -104,7 +104,7 @@ class Trainer:
             self._recorder.record(phase.stage, epoch, result.rows)
             self.seconds[phase.stage] = before + time.monotonic() - started
             self._listener(phase.stage, epoch + 1, phase.epochs)
-            if time.monotonic() - written > _SECONDS_BETWEEN_CHECKPOINTS:
+            if epoch + 1 < phase.epochs and time.monotonic() - written > _SECONDS_BETWEEN_CHECKPOINTS:
                 self._write(position, epoch + 1, best_score, best, phase)
                 written = time.monotonic()
         if best:
