@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -11,7 +12,7 @@ from mstedge.errors import BundleError
 from mstedge.limits import Precision
 from mstedge.parity import Scope
 from mstedge.schema import Record
-from mstedge.specs import Spec
+from mstedge.specs import MAX_CLIP_SAMPLES, AudioSpec, Spec
 from mstedge.verdicts import Verdict
 
 MANIFEST_NAME = "manifest.json"
@@ -31,6 +32,9 @@ SIGNATURE_NAME = "SIGNATURE"
 
 Target: TypeAlias = Literal["onnx", "openvino", "trt"]
 TARGETS: tuple[Target, ...] = ("onnx", "openvino", "trt")
+# Whoever wrote a manifest must not decide how much memory a device spends on the past.
+MAX_STREAM_HOPS = 10_000
+LOWEST_SILENCE_DBFS = -200.0
 
 
 class Tensor(Record, frozen=True, kw_only=True):
@@ -47,6 +51,47 @@ class Tensor(Record, frozen=True, kw_only=True):
     dtype: Literal["float32"] = "float32"
 
 
+def _require_hops(key: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise BundleError(f"postprocess.{key} is {value}: expected {least} to {most}")
+
+
+class Stream(Record, frozen=True, kw_only=True):
+    """From the answers for one clip after another to events that begin and end.
+
+    docs/bundle.md gives the formulas and their order. A hop is one clip that was answered for; for pictures, one frame.
+
+    Attributes:
+        hop_samples: Samples, at the front end's rate, from the start of a clip to that of the next; none for a quarter
+            of the clip, in whole hops of the front end. Sound only.
+        smoothing_hops: The mean of the probabilities of so many last hops decides.
+        release: A running label ends where its smoothed probability falls below this; none for the threshold. At most
+            the threshold, so that a label which hovers about it does not begin and end again and again.
+        minimum_hops: A label is reported once it has led for so many hops on end.
+        refractory_hops: For so many hops after an event ended, none of the same label begins.
+    """
+
+    hop_samples: int | None = None
+    smoothing_hops: int = 1
+    release: float | None = None
+    minimum_hops: int = 1
+    refractory_hops: int = 0
+
+    def __post_init__(self) -> None:
+        if self.hop_samples is not None:
+            _require_hops("stream.hop_samples", self.hop_samples, 1, MAX_CLIP_SAMPLES)
+        _require_hops("stream.smoothing_hops", self.smoothing_hops, 1, MAX_STREAM_HOPS)
+        _require_hops("stream.minimum_hops", self.minimum_hops, 1, MAX_STREAM_HOPS)
+        _require_hops("stream.refractory_hops", self.refractory_hops, 0, MAX_STREAM_HOPS)
+
+    def hop_samples_for(self, spec: AudioSpec) -> int:
+        """Give the step from one clip to the next, in samples at the front end's rate."""
+        if self.hop_samples is not None:
+            return self.hop_samples
+        quarter = max(1, spec.clip_samples // 4 // spec.hop_samples) * spec.hop_samples
+        return min(quarter, spec.clip_samples)
+
+
 class Postprocess(Record, frozen=True, kw_only=True):
     """From logits to an answer.
 
@@ -54,15 +99,32 @@ class Postprocess(Record, frozen=True, kw_only=True):
         temperature: Divides the logits before softmax.
         threshold: Below this probability the answer is `unknown`.
         unknown: Label that is given then.
+        silence: Label that is given for a clip of sound below `silence_dbfs`, whatever the network says.
+        silence_dbfs: Level (root of the mean square) of the clip in dB, where a full-scale square wave has 0; none to
+            look at no level. Sound only.
+        stream: From the answers for one clip after another to events.
     """
 
     temperature: float = 1.0
     threshold: float = 0.0
     unknown: str = "unknown"
+    silence: str = "silence"
+    silence_dbfs: float | None = None
+    stream: Stream = Stream()
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0 or not 0.0 <= self.threshold <= 1.0:
+        if not (0.0 < self.temperature < math.inf and 0.0 <= self.threshold <= 1.0):
             raise BundleError(f"postprocess has temperature {self.temperature} and threshold {self.threshold}")
+        if not self.silence or not self.silence.isprintable():
+            raise BundleError(f"postprocess.silence is {self.silence[:80]!r}: expected printable text")
+        level = self.silence_dbfs
+        if level is not None and not LOWEST_SILENCE_DBFS <= level <= 0.0:
+            raise BundleError(f"postprocess.silence_dbfs is {level}: expected {LOWEST_SILENCE_DBFS:g} to 0")
+        release = self.stream.release
+        if release is not None and not 0.0 <= release <= self.threshold:
+            raise BundleError(
+                f"postprocess.stream.release is {release}: expected 0 to the threshold, which is {self.threshold}"
+            )
 
 
 class ParitySummary(Record, frozen=True, kw_only=True):
@@ -210,9 +272,25 @@ class Manifest(Record, frozen=True, kw_only=True):
             raise BundleError(f"the precision is {self.precision!r}, but how it was quantised says otherwise")
         if self.output.shape != (len(self.labels),):
             raise BundleError(f"output has shape {self.output.shape}, but there are {len(self.labels)} labels")
+        _check_sound(self.postprocess, self.spec)
 
 
 def manifest_json_schema() -> dict[str, Any]:
     """Describe manifests as JSON Schema (draft 2020-12), for editors and other languages."""
     schema = msgspec.json.schema(Manifest)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mstedge.manifest/1", **schema}
+
+
+def _check_sound(rule: Postprocess, spec: Spec) -> None:
+    """Refuse what only sound has where there is none, and hops that would leave sound between clips unheard."""
+    hop = rule.stream.hop_samples
+    if isinstance(spec, AudioSpec):
+        if hop is not None and hop > spec.clip_samples:
+            raise BundleError(
+                f"postprocess.stream.hop_samples is {hop}: expected at most the clip, {spec.clip_samples}, or sound"
+                " between two clips is never heard"
+            )
+        return
+    for key, value in {"silence_dbfs": rule.silence_dbfs, "stream.hop_samples": hop}.items():
+        if value is not None:
+            raise BundleError(f"postprocess.{key} is {value}, but the front end is not one of sound")

@@ -18,8 +18,8 @@ class Answer:
     """What the logits of one sample say.
 
     Attributes:
-        label: The most probable class in words, or the word for unknown.
-        index: Its position, also where the label is unknown.
+        label: The most probable class in words, or the word for unknown or silence.
+        index: Its position, also where the label is unknown or silence.
         probability: Its probability.
         probabilities: One per class.
     """
@@ -47,19 +47,42 @@ def softmax(logits: NDArray[Any], temperature: float = 1.0) -> NDArray[np.float6
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float64)
 
 
-def answer_from_logits(logits: NDArray[Any], labels: tuple[str, ...], rule: Postprocess) -> Answer:
+def answer_from_logits(
+    logits: NDArray[Any], labels: tuple[str, ...], rule: Postprocess, level_dbfs: float | None = None
+) -> Answer:
     """Answer for one sample.
 
     Args:
         logits: [classes], finite.
         labels: One per class.
-        rule: Temperature, threshold and the word for unknown.
+        rule: Temperature, threshold and the words for unknown and silence.
+        level_dbfs: Level of the clip, as `mstedge.runtime.level` measures it; none where there is none to look at.
     """
     probabilities = softmax(logits, rule.temperature)
     index = int(logits.argmax())
+    return answer_of(index, probabilities, labels, rule, silent=is_silent(level_dbfs, rule))
+
+
+def answer_of(
+    index: int, probabilities: NDArray[np.float64], labels: tuple[str, ...], rule: Postprocess, *, silent: bool
+) -> Answer:
+    """Put the class that leads into words.
+
+    Args:
+        index: Its position.
+        probabilities: [classes].
+        labels: One per class.
+        rule: Threshold and the words for unknown and silence.
+        silent: Whether the clip is below the level of silence: then nothing else counts.
+    """
     probability = float(probabilities[index])
     label = labels[index] if probability >= rule.threshold else rule.unknown
-    return Answer(label, index, probability, tuple(probabilities.tolist()))
+    return Answer(rule.silence if silent else label, index, probability, tuple(probabilities.tolist()))
+
+
+def is_silent(level_dbfs: float | None, rule: Postprocess) -> bool:
+    """Tell whether a clip is answered with silence. Without a level, or a limit for it, no clip is."""
+    return level_dbfs is not None and rule.silence_dbfs is not None and level_dbfs < rule.silence_dbfs
 
 
 def top_margin(logits: NDArray[Any]) -> float:

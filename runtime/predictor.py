@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mstedge.engine_recipe import EngineRecipe
 from mstedge.errors import BundleError, SampleError
 from mstedge.prediction import Prediction, StageTimes
 from mstedge.runtime.backends import BACKEND_OF_TARGET, EngineOptions, EngineSession, Network, backend_named
 from mstedge.runtime.bundle import Bundle, open_bundle
+from mstedge.runtime.level import level_of_decoded
 from mstedge.runtime.postprocess import Answer, answer_from_logits
 from mstedge.runtime.preprocess import Decoded, decode_file, decoded_from_array, features_from_decoded
 from mstedge.specs import AudioSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from mstedge.manifest import Manifest
     from mstedge.runtime.backends.protocol import Floats
@@ -46,6 +49,18 @@ class Predictor:
     def manifest(self) -> Manifest:
         """What the bundle says about itself."""
         return self.bundle.manifest
+
+    def __enter__(self) -> Self:
+        """Use it and give its memory back."""
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        """Give its memory back."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the engine's memory back; it answers no more, and closing again does nothing."""
+        self.session.close()
 
     def decode(self, source: Source) -> Decoded:
         """Read samples or pixels.
@@ -88,9 +103,9 @@ class Predictor:
             raise SampleError("the network gave logits that are not finite")
         return logits
 
-    def answer(self, logits: Floats) -> Answer:
-        """Turn logits [classes] into an answer."""
-        return answer_from_logits(logits, self.manifest.labels, self.manifest.postprocess)
+    def answer(self, logits: Floats, level_dbfs: float | None = None) -> Answer:
+        """Turn logits [classes] into an answer; below the bundle's level of silence, in dB of full scale, into that."""
+        return answer_from_logits(logits, self.manifest.labels, self.manifest.postprocess, level_dbfs)
 
     def predict(self, source: Source) -> Prediction:
         """Answer for one input.
@@ -109,7 +124,7 @@ class Predictor:
             if name in problem.message:
                 raise
             raise SampleError(f"{name}: {problem.message}", hint=problem.hint) from problem
-        answer = self.answer(logits)
+        answer = self.answer(logits, level_of_decoded(decoded, self.manifest))
         ticks.append(perf_counter_ns())
         decode_ms, features_ms, engine_ms, after_ms = ((end - start) / 1e6 for start, end in pairwise(ticks))
         is_file = isinstance(source, (str, Path))
@@ -174,7 +189,16 @@ def network_of(bundle: Bundle) -> Network:
     """Take the network out of a bundle, for a backend."""
     manifest = bundle.manifest
     ir = None if manifest.ir is None else (bundle.read(manifest.ir.model), bundle.read(manifest.ir.weights))
-    return Network(bundle.read(manifest.model), manifest.input, manifest.output, manifest.precision, ir)
+    return Network(
+        bundle.read(manifest.model),
+        manifest.input,
+        manifest.output,
+        manifest.precision,
+        ir,
+        recipe=manifest.engine or EngineRecipe(),
+        name=manifest.name,
+        kept=len(manifest.kept),
+    )
 
 
 def require_matching_spec(manifest: Manifest) -> None:

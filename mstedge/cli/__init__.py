@@ -23,6 +23,7 @@ from mstedge.cli import (
     recipes,
     report,
     sign,
+    tune,
     verify,
 )
 from mstedge.cli.text import printable
@@ -47,6 +48,7 @@ for name, module in {
     "sign": sign,
     "predict": predict,
     "evaluate": evaluate,
+    "tune": tune,
     "bench": bench,
     "inspect": inspect,
     "report": report,

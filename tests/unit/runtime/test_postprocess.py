@@ -69,6 +69,19 @@ def test_temperature_decides_what_the_threshold_sees() -> None:
     assert answer_from_logits(logits, LABELS, Postprocess(threshold=0.7, temperature=4)).label == "unknown"
 
 
+def test_silence_only_below_its_level_and_whatever_the_network_says() -> None:
+    logits = np.array([0, 0, 20], np.float32)
+    rule = Postprocess(silence_dbfs=-40, silence="quiet", threshold=0.5)
+    loud, silent = (answer_from_logits(logits, LABELS, rule, level) for level in (-40.0, -40.001))
+    assert (loud.label, silent.label) == ("high", "quiet")
+    assert (silent.index, silent.probabilities) == (2, loud.probabilities)
+    assert answer_from_logits(logits, LABELS, rule, -np.inf).label == "quiet"
+    assert answer_from_logits(logits, LABELS, rule).label == "high", "without a level there is none to look at"
+    assert answer_from_logits(logits, LABELS, Postprocess(), -np.inf).label == "high", "without a limit neither"
+    unsure = np.zeros(3, np.float32)
+    assert answer_from_logits(unsure, LABELS, rule, -50).label == "quiet", "silence comes before unknown"
+
+
 @pytest.mark.parametrize(
     ("logits", "margin"), [([0, 0], 0.0), ([5], 1.0), ([np.log(3), 0], 0.5), ([0, np.log(2), np.log(2)], 0.0)]
 )
