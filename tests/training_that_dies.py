@@ -71,6 +71,7 @@ class Order(TypedDict, total=False):
         after: Whether it is killed after the step, not before.
         line: Kill it at the line of this number, of those that write.
         shrinking: Kill it as soon as this file is smaller than it was.
+        appearing: Kill it as soon as the run folder has a file whose name begins so.
         lines: Write into this file where all these lines are.
     """
 
@@ -82,6 +83,7 @@ class Order(TypedDict, total=False):
     after: bool
     line: int
     shrinking: str
+    appearing: str
     lines: str
 
 
@@ -131,7 +133,7 @@ def work(order: Order, rows: Path) -> int:
     if order.get("every_epoch", True):
         trainer._SECONDS_BETWEEN_CHECKPOINTS = -1.0
     die_at_step(order)
-    if {"line", "lines", "shrinking"} & set(order):
+    if {"line", "lines", "shrinking", "appearing"} & set(order):
         sys.settrace(tracer(order))
     if "arguments" in order:
         return run(order["arguments"])
@@ -162,9 +164,14 @@ def tracer(order: Order) -> Any:
     watched = Path(order["shrinking"]) if "shrinking" in order else None
     least = watched.stat().st_size if watched else 0
 
+    def fatal_moment() -> bool:
+        if "appearing" in order:
+            return any(Path(order["folder"]).glob(f"{order['appearing']}*"))
+        return len(seen) == fatal or (watched is not None and watched.stat().st_size < least)
+
     def follow(frame: Any, event: str, _value: Any) -> Any:
         if event == "line":
-            if len(seen) == fatal or (watched and watched.stat().st_size < least):
+            if fatal_moment():
                 die()
             seen.append(f"{Path(frame.f_code.co_filename).name} {frame.f_code.co_name} {frame.f_lineno}")
         if event == "return" and "lines" in order and frame.f_code.co_name == "train_run":

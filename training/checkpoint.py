@@ -62,7 +62,7 @@ class Checkpoint:
 
 def write_checkpoint(path: Path, cursor: Cursor, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint whole or not at all."""
-    plain = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+    plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     write_atomically(path, save(plain, metadata={_CURSOR_KEY: msgspec.json.encode(cursor).decode()}))
 
 
@@ -115,3 +115,9 @@ def load_optimisers(optimisers: tuple[Any, ...], tensors: Mapping[str, Tensor]) 
         states[int(position)].setdefault(int(index), {})[key] = value
     for optimiser, state in zip(optimisers, states, strict=True):
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        for parameter, remembered in optimiser.state.items():
+            for key, value in remembered.items():
+                if (
+                    value.shape == parameter.shape
+                ):  # as the weight lies in memory, so that each step gives the same bits
+                    remembered[key] = torch.empty_like(parameter).copy_(value)

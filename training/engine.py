@@ -67,9 +67,12 @@ class Engine:
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network to the device."""
-        if self.channels_last:
-            return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-        return network.to(self.device)
+        network = network.to(self.device)
+        if self.channels_last:  # `Module.to` would refuse the weights of volumes
+            for each in network.parameters():
+                if each.ndim == _PICTURE_AXES:
+                    each.data = each.data.contiguous(memory_format=torch.channels_last)
+        return network
 
     def placed(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Move features to the device, images in the layout of the networks."""

@@ -57,7 +57,7 @@ def each_logits(setup: Setup, member: Member | SpecialisedTeacher, rows: PartRow
     """Run a network over a part in evaluation mode, at full precision: logits of some rows, and those rows."""
     with evaluating(*member.networks):
         for batch in rows.batches(pieces(rows, setup.recipe.optimiser.batch_rows)):
-            yield _widened(member.logits(batch.features)), batch
+            yield widened(member.logits(batch.features)), batch
 
 
 def all_logits(setup: Setup, member: Member | SpecialisedTeacher, rows: PartRows) -> Tensor:
@@ -164,7 +164,7 @@ def answered(engine: Engine, member: Member | SpecialisedTeacher, features: Mapp
     """Run a network with the engine's arithmetic; its logits are float32 or wider."""
     with engine.fabric.autocast():
         logits = member.logits(features)
-    return _widened(logits)
+    return widened(logits)
 
 
 def _predicted(setup: Setup, logits: Tensor) -> Tensor:
@@ -172,5 +172,6 @@ def _predicted(setup: Setup, logits: Tensor) -> Tensor:
     return logits.argmax(dim=1).to(small)
 
 
-def _widened(logits: Tensor) -> Tensor:
+def widened(logits: Tensor) -> Tensor:
+    """Give logits in float32 or wider: losses of half precision would be coarser than the logits are."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mstedge.errors import CheckFailedError
-from mstedge.training.method.answers import evaluated
+from mstedge.training.method.answers import evaluated, widened
 from mstedge.training.method.batches import training_batches
 from mstedge.training.method.divergence import LossWatch, check_finite
 from mstedge.training.method.losses import cross_entropy, mutual_kl
@@ -72,7 +72,7 @@ class CollaborativePhase:
     def _terms(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Give each term of the loss by name, without those of frozen members alone, and the logits behind them."""
         with self._setup.engine.fabric.autocast():
-            logits = {member.name: _member_logits(member, batch) for member in self._setup.members}
+            logits = {member.name: widened(_member_logits(member, batch)) for member in self._setup.members}
         terms = collaborative_terms(logits, batch, self._setup.recipe.temperature)
         learners = self._learners()
         return {name: term for name, term in terms.items() if learners & set(name.split("|"))}, logits

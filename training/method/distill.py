@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mstedge.training.engine import seed_from_key
-from mstedge.training.method.answers import predicted_classes, scored_and_predicted
+from mstedge.training.method.answers import predicted_classes, scored_and_predicted, widened
 from mstedge.training.method.batches import training_batches
 from mstedge.training.method.divergence import LossWatch, check_finite
 from mstedge.training.method.losses import BALANCES, cross_entropy, routed_kl
@@ -85,8 +85,8 @@ class DistillPhase:
         setup = self._setup
         config = setup.recipe.stages.distill
         with setup.engine.fabric.autocast():
-            logits = setup.student.logits(batch.features)
-            gate = setup.router(logits if config.gate_input == "attached" else logits.detach())
+            logits = widened(setup.student.logits(batch.features))
+            gate = widened(setup.router(logits if config.gate_input == "attached" else logits.detach()))
         drawn = draws[batch.index] if config.routing == "random" else draws
         candidates = Candidates(gate, lambda: self._targets.of_all(batch), batch.labels, drawn, config.top_k)
         choice = ROUTINGS[config.routing](candidates)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mstedge.training.engine import seed_from_key
-from mstedge.training.method.answers import evaluated
+from mstedge.training.method.answers import evaluated, widened
 from mstedge.training.method.batches import training_batches
 from mstedge.training.method.divergence import LossWatch, check_finite
 from mstedge.training.method.losses import cross_entropy
@@ -43,7 +43,7 @@ class LabelsOnlyPhase:
         count, batches = training_batches(setup, _STREAM, epoch, self._orders(epoch))
         for batch in batches:
             with setup.engine.fabric.autocast():
-                logits = setup.student.logits(batch.features)
+                logits = widened(setup.student.logits(batch.features))
             loss = cross_entropy(logits, batch.labels, counted=batch.labelled)
             total += watch.take_step(loss, self.optimisers[0], batch) / count
         watch.look()

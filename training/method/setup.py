@@ -9,10 +9,11 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from mstedge.errors import ConfigError
+from mstedge.errors import ConfigError, MachineError
 from mstedge.recipe import Student, Teacher
 from mstedge.training.augment import check_augmentations
 from mstedge.training.engine import Engine, seed_from_key
+from mstedge.training.method.answers import evaluating
 from mstedge.training.method.data_checks import check_rows
 from mstedge.training.method.masknet import MaskNet
 from mstedge.training.method.member_weights import load_weights
@@ -135,7 +136,7 @@ def make_setup(recipe: Recipe, dataset: Dataset, engine: Engine, *, allow_code: 
 
     student = member(STUDENT, (recipe.student.modality,), recipe.student)
     if recipe.engine.compile:
-        student.network.compile()
+        _compile(student, [shapes[recipe.student.modality]], engine)
     teachers = [member(each.name, each.modalities, each) for each in recipe.teachers]
     specialised = _specialised(recipe, teachers, shapes, engine)
     return Setup(
@@ -151,6 +152,19 @@ def make_setup(recipe: Recipe, dataset: Dataset, engine: Engine, *, allow_code: 
         weights_sha256=digests,
         answer=answer.to(engine.device),
     )
+
+
+def _compile(student: Member, inputs: list[tuple[int, ...]], engine: Engine) -> None:
+    """Let torch compile the student, and try it: what a machine lacks for it shows in the first call."""
+    student.network.compile()
+    try:
+        with evaluating(student.network):
+            student.network(*(torch.zeros(2, *shape, device=engine.device) for shape in inputs))
+    except Exception as problem:  # compilers and torch's errors share no base class
+        raise MachineError(
+            f"engine.compile: torch could not compile the student: {' '.join(str(problem).splitlines()[:2])}",
+            hint="leave engine.compile out, or install what it lacks: a C++ compiler, or Triton on a GPU",
+        ) from problem
 
 
 def _router(recipe: Recipe, teachers: int, specialised: int, answer: Tensor) -> GateNet | MapGateNet:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mstedge.training.method.answers import answers_of, evaluating, pieces
+from mstedge.training.method.answers import answers_of, evaluating, pieces, widened
 from mstedge.training.method.batches import training_batches
 from mstedge.training.method.divergence import LossWatch, check_finite
 from mstedge.training.method.losses import softened_kl, softened_kl_rows
@@ -94,7 +94,7 @@ class SpecialisePhase:
                 crossings = tapped.at(batch)
             for teacher in sharing.teachers:
                 with setup.engine.fabric.autocast():
-                    logits = sharing.logits(teacher, batch.features, crossings)
+                    logits = widened(sharing.logits(teacher, batch.features, crossings))
                 loss = softened_kl(logits, target, setup.recipe.temperature, rows=batch.rows)
                 losses[teacher.name] = watches[teacher.name].take_step(loss, self._optimiser_of[teacher.name], batch)
         return losses

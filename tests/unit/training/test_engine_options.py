@@ -16,7 +16,7 @@ from tiny_training import silent, tiny_dataset, tiny_recipe
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from mstedge.errors import ConfigError
+from mstedge.errors import ConfigError, MachineError
 from mstedge.run_card import RunCard
 from mstedge.training.engine import make_engine
 from mstedge.training.method.collaborative import CollaborativePhase
@@ -125,7 +125,6 @@ def test_bf16_is_the_arithmetic_of_every_stage_and_not_of_scores() -> None:
         seen = {True: set(), False: set()}
 
 
-@pytest.mark.xfail(strict=True, reason="losses are worked out from logits in bfloat16")
 def test_losses_under_bf16_are_those_of_its_logits_and_no_coarser(tmp_path: Path) -> None:
     for precision in ("fp32", "bf16-mixed"):
         run(tmp_path / precision, {"precision": precision}, stages=SHORT)
@@ -157,13 +156,6 @@ def test_fused_adam_gives_the_same_student(tmp_path: Path) -> None:
     check_close(tmp_path / "True", tmp_path / "False", tolerance=1e-6)
 
 
-NO_SUCH_CHECKPOINT = pytest.mark.xfail(
-    strict=True,
-    reason="write_checkpoint cannot store weights whose channels are last; load_optimisers mixes layouts up",
-)
-
-
-@NO_SUCH_CHECKPOINT
 @pytest.mark.parametrize("change", [{}, {"data": "mapped"}, {"augment": {"picture": {"noise": 0.1}}}], ids=str)
 def test_channels_last_is_how_images_come_to_every_convolution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
@@ -184,7 +176,6 @@ def test_channels_last_is_how_images_come_to_every_convolution(
     check_close(tmp_path / "first", tmp_path / "last", tolerance=1e-5)
 
 
-@NO_SUCH_CHECKPOINT
 def test_a_stopped_run_with_channels_last_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = {"channels_last": True}
     run(tmp_path / "whole", engine, **PICTURES)
@@ -202,6 +193,16 @@ def test_a_stopped_run_with_channels_last_goes_on_bit_for_bit(tmp_path: Path, mo
     run(tmp_path / "stopped", engine, **PICTURES)
     for name in ("student.safetensors", "metrics.jsonl"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_channels_last_leaves_volumes_alone() -> None:
+    engine = make_engine(tiny_recipe(engine={"device": "cpu", "threads": 1, "channels_last": True}).engine)
+    network = nn.Sequential(nn.Conv3d(2, 3, 2), nn.Flatten(2), nn.Flatten(), nn.Linear(3, 2), nn.Conv2d(2, 3, 3))
+    weights = [each.clone() for each in network.parameters()]
+    placed = engine.place(network)
+    assert all(torch.equal(one, other) for one, other in zip(weights, placed.parameters(), strict=True))
+    assert placed.get_parameter("4.weight").is_contiguous(memory_format=torch.channels_last)
+    assert engine.placed({"volume": torch.zeros(2, 2, 3, 3, 3)})["volume"].is_contiguous()
 
 
 def check_compiled(tmp_path: Path, calls: list[int]) -> None:
@@ -233,6 +234,22 @@ def test_a_compiled_student_trains_as_any_other(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(nn.Module, "compile", traced_only)
     check_compiled(tmp_path, calls)
+
+
+@pytest.mark.usefixtures("_forgets_what_was_compiled")
+def test_a_machine_that_cannot_compile_is_an_error_with_a_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler(_graph: Any, _inputs: Any) -> Any:
+        raise RuntimeError("No working C++ compiler found")
+
+    compile_in_place = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compile_in_place(module, backend=no_compiler))
+    with pytest.raises(
+        MachineError, match=r"engine\.compile: .*No working C\+\+ compiler[\s\S]*leave engine\.compile out"
+    ):
+        run(tmp_path / "run", {"compile": True})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
