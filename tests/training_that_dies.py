@@ -94,9 +94,6 @@ class Forgetful(Mlp):
         return super().forward(torch.nn.functional.dropout(values, 0.3, self.training))
 
 
-NETWORKS["forgetful"] = Forgetful
-
-
 def recipe_of(name: str, folder: Path) -> Recipe:
     """Give a recipe whose rows stand in a folder."""
     cnn = {"channels": [6, 6], "hidden": 8}
@@ -194,6 +191,7 @@ def die() -> None:
 def main(rows: Path) -> None:
     """Fork a process for every order, one after the other."""
     torch.set_num_threads(1)
+    NETWORKS["forgetful"] = Forgetful
     for line in sys.stdin:
         child = os.fork()
         if not child:
